@@ -1,0 +1,254 @@
+"""Edits: what changes a forward pass, and the hooks that apply it to the right rows and positions.
+
+An edit says only *what is added* to a module's output at one coefficient; this file knows *where*: which rows carry
+which coefficient, which positions are real, and whether the first token is included. It does not know what an edit
+is made of (that is `dials`) nor where it came from (`methods`). Modules are hooked, never replaced.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gnomon.errors import Failure, UsageError
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+    from gnomon.lm.model import LM
+
+Delta = Callable[[Tensor], Tensor]
+"""From a module's input `[batch, position, d_in]` to what is added to its output: a tensor that broadcasts to
+`[batch, position, d_out]`, so a plain `[d_out]` vector for a constant. It sees any subset of the batch's rows."""
+
+
+class Edit(Protocol):
+    """One primitive change to a forward pass, scaled by a coefficient alpha."""
+
+    def deltas(self, lm: LM, alpha: float) -> Iterable[tuple[nn.Module, Delta]]:
+        """The modules to hook and what to add to each one's output at this (non-zero) alpha.
+
+        Called once per context and distinct alpha: compute what depends on alpha alone here (alpha * vector, M(alpha)),
+        in `lm.dtype` and on `lm.device_of(module)`, not inside the returned function, which runs in every forward.
+        An edit of the text alone returns nothing.
+        """
+        ...
+
+    def prefix(self, alpha: float) -> str | None:
+        """The text that is put in front of the prompt at this alpha; None for an edit that leaves the text alone."""
+        ...
+
+
+class Steering(Protocol):
+    """What the LM must know of a dial: its edits, and whether they include a sequence's first token."""
+
+    @property
+    def edits(self) -> Sequence[Edit]:
+        """The edits, applied together at the same alpha."""
+        ...
+
+    @property
+    def first_token(self) -> bool:
+        """Whether the edits act on the first real token of every sequence, an attention sink on most models."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Forward:
+    """What one forward pass of the model looks like to the hooks inside it."""
+
+    batch: int
+    positions: int
+    acts: Tensor | None  # [batch or 1, position, 1], True where the edits act; None: everywhere
+    groups: tuple[
+        tuple[float, Tensor], ...
+    ]  # coefficient -> its rows; empty when all rows share one coefficient
+    inverse: Tensor | None  # puts the rows of the concatenated groups back in order
+
+    @property
+    def plain(self) -> bool:
+        return self.acts is None and not self.groups
+
+
+class Editing:
+    """One active `with lm.edited(...)`: its hooks, and what it knows of the forward pass that is running.
+
+    `alphas` holds one coefficient, or one per prompt. `rows`, set by the text-level methods around each of their
+    forwards, names the prompt behind every row of the batch; in a caller's own forward it is None, and the rows are
+    the prompts in order (each repeated alike where there are several rows per prompt).
+    """
+
+    def __init__(
+        self, lm: LM, edits: Sequence[Edit], alpha: float | Sequence[float], first_token: bool
+    ) -> None:
+        self.alphas = (float(alpha),) if isinstance(alpha, int | float) else tuple(float(a) for a in alpha)
+        self.uniform = len(set(self.alphas)) == 1
+        self.one_per_prompt = not isinstance(alpha, int | float)
+        if not self.alphas:
+            raise UsageError("The list of coefficients is empty: give one alpha, or one per prompt.")
+        if not all(math.isfinite(a) for a in self.alphas):
+            raise UsageError(f"A coefficient must be a finite number, not {list(self.alphas)}.")
+        self.edits = tuple(edits)
+        self.first_token = first_token
+        self.rows: Sequence[int] | None = None
+        self._lm = lm
+        self._depth = 0
+        self._forward: _Forward | None = None
+        self._plain = False
+        self._handles: list[RemovableHandle] = []
+
+    def prefix(self, prompt: int) -> str:
+        """The text that the active edits put in front of the prompt with this index; empty where there is none."""
+        alpha = self.alphas[prompt if self.one_per_prompt else 0]
+        return " ".join(text for edit in self.edits if (text := edit.prefix(alpha)))
+
+    def attach(self) -> None:
+        """Register the hooks; at alpha = 0 there are none, so the model is bitwise the base model."""
+        levels = [alpha for alpha in dict.fromkeys(self.alphas) if alpha != 0]
+        try:
+            for edit in self.edits:
+                functions: dict[nn.Module, dict[float, Delta]] = {}
+                for alpha in levels:
+                    for module, delta in edit.deltas(self._lm, alpha):
+                        functions.setdefault(module, {})[alpha] = delta
+                for module, by_alpha in functions.items():
+                    self._handles.append(module.register_forward_hook(self._hook(by_alpha)))
+            if self._handles:
+                for module in self._lm.entrances:
+                    self._handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
+                    self._handles.append(module.register_forward_hook(self._leave, always_call=True))
+        except BaseException:
+            self.detach()
+            raise
+
+    def detach(self) -> None:
+        """Remove every hook."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        # The outermost module called is the one that sees the caller's own attention mask.
+        if self._depth == 0:
+            self._forward = None
+            self._plain = False
+            self._forward = self._read(module, args, kwargs)
+            self._plain = self._forward.plain
+        self._depth += 1
+
+    def _leave(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        # Never below zero: after an error in `_enter` torch still calls this hook.
+        self._depth = max(0, self._depth - 1)
+
+    def _read(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Forward:
+        if args:
+            kwargs = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
+        tokens = kwargs.get("input_ids")
+        if tokens is None:
+            tokens = kwargs.get("inputs_embeds")
+        if tokens is None:
+            raise UsageError(
+                "A steered forward needs input_ids or inputs_embeds: its padding cannot be known without."
+            )
+        batch, positions = tokens.shape[:2]
+        groups, inverse = self._groups(batch, tokens.device)
+        cache = kwargs.get("past_key_values")
+        past = cache.get_seq_length() if cache is not None else 0
+        acts = self._acting(kwargs.get("attention_mask"), past, batch, positions, tokens.device)
+        return _Forward(batch, positions, None if acts is None else acts.unsqueeze(-1), groups, inverse)
+
+    def _acting(
+        self, mask: Tensor | None, past: int, batch: int, positions: int, device: torch.device
+    ) -> Tensor | None:
+        """`[batch or 1, position]`, True where the edits act on the current positions; None where that is everywhere."""
+        if mask is None:
+            if past or self.first_token:
+                return None
+            return (torch.arange(positions, device=device) > 0).unsqueeze(0)
+        if not isinstance(mask, Tensor) or mask.dim() != 2 or mask.shape[0] != batch:
+            raise UsageError(
+                "A steered forward needs the two-dimensional attention_mask [batch, position] to tell padding from "
+                "tokens; pass that one, and a dynamic cache in generate()."
+            )
+        if mask.shape[1] < past + positions:
+            raise UsageError(
+                f"The attention_mask covers {mask.shape[1]} positions, but the cache and the input have "
+                f"{past + positions}: pass the mask of the whole sequence, so that padding is known."
+            )
+        acts = mask[:, past : past + positions].bool()
+        if not self.first_token:
+            begun = mask[:, :past].bool().any(dim=1, keepdim=True)
+            acts = acts & (begun | (acts.cumsum(dim=1) > 1))
+        return None if bool(acts.all()) else acts
+
+    def _groups(
+        self, batch: int, device: torch.device
+    ) -> tuple[tuple[tuple[float, Tensor], ...], Tensor | None]:
+        """The rows of each coefficient, so that an edit is computed once per coefficient and never per row."""
+        if self.rows is not None:
+            if len(self.rows) != batch:
+                raise Failure(f"{len(self.rows)} prompts were announced for a batch of {batch} rows.")
+            alphas = [self.alphas[row if self.one_per_prompt else 0] for row in self.rows]
+        elif batch % len(self.alphas):
+            raise UsageError(
+                f"{len(self.alphas)} coefficients cannot be shared out over a batch of {batch} rows: give one alpha, or "
+                "one per row."
+            )
+        else:
+            repeats = batch // len(self.alphas)
+            alphas = [alpha for alpha in self.alphas for _ in range(repeats)]
+        if self.uniform:
+            return (), None
+        levels = sorted(set(alphas))
+        members = [[row for row, a in enumerate(alphas) if a == level] for level in levels]
+        groups = tuple(
+            (level, torch.tensor(m, device=device)) for level, m in zip(levels, members, strict=True)
+        )
+        order = torch.tensor([row for m in members for row in m], device=device)
+        return groups, order.argsort()
+
+    def _hook(self, functions: dict[float, Delta]) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
+        only = next(iter(functions.values())) if self.uniform else None
+
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+            hidden = output if isinstance(output, Tensor) else output[0]
+            if self._plain and only is not None:
+                edited = hidden + only(args[0])
+            else:
+                edited = self._somewhere(functions, args[0], hidden)
+            return edited if isinstance(output, Tensor) else (edited, *output[1:])
+
+        return hook
+
+    def _somewhere(self, functions: dict[float, Delta], x: Tensor, y: Tensor) -> Tensor:
+        """The edited output where rows differ in their coefficient or some positions are left alone."""
+        forward = self._forward
+        if forward is None:
+            raise Failure("A steered module ran outside a forward of its model, so its padding is not known.")
+        shape = (forward.batch, forward.positions)
+        if y.numel() // y.shape[-1] != forward.batch * forward.positions:
+            raise Failure(
+                f"A steered module returned {tuple(y.shape)} in a forward of {shape} tokens: it does not see every "
+                "position, so it can only be steered with one coefficient and without padding."
+            )
+        # Some modules (a router, a shared expert) see the positions of all rows in one long dimension.
+        rows_in, rows_out = x.reshape(*shape, -1), y.reshape(*shape, -1)
+        if forward.groups:
+            parts = []
+            for alpha, rows in forward.groups:
+                own = rows_out.new_zeros(1) if alpha == 0 else functions[alpha](rows_in.index_select(0, rows))
+                parts.append(own.expand(len(rows), *rows_out.shape[1:]))
+            # The inverse, and not `rows`, so that gradients reach every part without an in-place write.
+            delta = torch.cat(parts).index_select(0, forward.inverse)  # type: ignore[arg-type]
+        else:
+            delta = next(iter(functions.values()))(rows_in)
+        edited = rows_out + delta
+        if forward.acts is not None:
+            edited = torch.where(forward.acts, edited, rows_out)
+        return edited.reshape(y.shape)
