@@ -1,0 +1,35 @@
+"""Dials: three primitive edits, their scale, and how they are kept. How a dial is found is not known here."""
+
+from gnomon.dials.cores import FreeCore, RotationCore, cayley
+from gnomon.dials.dial import NATIVE, Attached, Dial, Edit, Scale
+from gnomon.dials.edits import AddVector, LowRank, Prefix
+from gnomon.dials.strength import (
+    KLCurve,
+    Neutral,
+    kl_curve,
+    mean_kl,
+    neutral_text,
+    scaled_to_kl,
+    scaled_to_match,
+)
+
+__all__ = [
+    "NATIVE",
+    "AddVector",
+    "Attached",
+    "Dial",
+    "Edit",
+    "FreeCore",
+    "KLCurve",
+    "LowRank",
+    "Neutral",
+    "Prefix",
+    "RotationCore",
+    "Scale",
+    "cayley",
+    "kl_curve",
+    "mean_kl",
+    "neutral_text",
+    "scaled_to_kl",
+    "scaled_to_match",
+]

@@ -1,0 +1,166 @@
+"""Fair strength, set without labels: by KL on neutral text, or matched to the shift that the words themselves cause.
+
+Knows dials, a model and contrast pairs; sees no question and no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from gnomon.dials.dial import Dial, Scale
+from gnomon.errors import Failure, UsageError
+
+if TYPE_CHECKING:
+    from gnomon.contrast import PairStates
+    from gnomon.lm import LM, Neutral
+    from gnomon.runs.progress import Progress
+
+LIMIT = 64.0
+"""A dial is turned up to this many times its native scale in search of a strength; then it stands where it got."""
+TOLERANCE = 0.01
+"""A strength is reached when it is within this share of what was asked."""
+_COARSE = tuple(2.0**power for power in (-4, -2, -1, 0, 1, 2, 4))
+
+
+@dataclass(frozen=True)
+class KLCurve:
+    """Mean next-token KL (nats) of a dial at several multiples of its scale: `factors` `[n]`, `kl` `[n]`, ascending."""
+
+    factors: Float[np.ndarray, "n"]
+    kl: Float[np.ndarray, "n"]
+
+    def factor_for(self, kl: float) -> float:
+        """The factor at which the curve first reaches `kl`, straight in log-log; extended by its end slopes."""
+        logs = np.log(np.maximum(np.maximum.accumulate(self.kl), 1e-12))
+        steps, wanted = np.log(self.factors), np.log(kl)
+        after = int(np.clip(np.searchsorted(logs, wanted), 1, len(logs) - 1))
+        rise = logs[after] - logs[after - 1]
+        # A flat stretch says nothing about where the budget is met: go on by KL ~ factor^2.
+        slope = rise / (steps[after] - steps[after - 1]) if rise > 1e-3 else 2.0
+        anchor = after if wanted > logs[after] else after - 1
+        return float(np.exp(steps[anchor] + (wanted - logs[anchor]) / slope))
+
+
+def mean_kl(
+    dial: Dial,
+    lm: LM,
+    neutral: Neutral,
+    factors: Sequence[float] = (1.0,),
+    *,
+    progress: Progress | None = None,
+) -> Float[np.ndarray, "factor"]:
+    """Mean next-token KL(base || steered) in nats on neutral text at each factor, averaged over both signs.
+
+    All real positions after the first of a sequence count; of a chat model's text, the positions of its own answers. A
+    prompt dial is measured behind its prefix, on the same tokens.
+    """
+    alphas = [sign * factor for factor in factors for sign in (1.0, -1.0)]
+    divergence = lm.neutral_kl(dial, neutral, alphas, progress=progress)
+    return np.asarray(divergence).reshape(len(factors), 2).mean(axis=1)
+
+
+def kl_curve(
+    dial: Dial, lm: LM, budgets: Sequence[float], neutral: Neutral, *, progress: Progress | None = None
+) -> KLCurve:
+    """The dial's KL curve with a point near each budget (nats), measured on all of the neutral text.
+
+    A coarse pass on a part of the text says where the budgets lie; none is looked for beyond `LIMIT`.
+    """
+    part = neutral.first(max(16, len(neutral) // 8))
+    rough = KLCurve(np.array(_COARSE), mean_kl(dial, lm, part, _COARSE))
+    wanted = sorted({round(min(max(rough.factor_for(budget), 1 / LIMIT), LIMIT), 6) for budget in budgets})
+    return KLCurve(np.array(wanted), mean_kl(dial, lm, neutral, wanted, progress=progress))
+
+
+def scaled_to_kl(
+    dial: Dial,
+    lm: LM,
+    kl: float,
+    *,
+    neutral: Neutral | None = None,
+    curve: KLCurve | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Dial:
+    """The dial at a mean KL of `kl` nats on neutral text, within one percent; marked where that is out of reach."""
+    if not 0 < kl < float("inf"):
+        raise UsageError(f"a KL budget is a positive number of nats, not {kl}")
+    neutral = neutral if neutral is not None else lm.sample_neutral(seed=seed)
+    if dial.is_prompt:
+        reached = float(mean_kl(dial, lm, neutral, progress=progress)[0])
+        return replace(dial, scale=Scale("prompt", 1.0, True, reached, None))
+    curve = (
+        curve if curve is not None else kl_curve(dial, lm, [kl / 2, kl, kl * 2], neutral, progress=progress)
+    )
+    for _ in range(8):
+        nearest = int(np.abs(np.log(np.maximum(curve.kl, 1e-12) / kl)).argmin())
+        if abs(curve.kl[nearest] / kl - 1) <= TOLERANCE or curve.factors[-1] >= LIMIT > _next(curve, kl):
+            break
+        factor = _next(curve, kl)
+        if factor in curve.factors:
+            break
+        curve = _with_point(curve, factor, float(mean_kl(dial, lm, neutral, [factor], progress=progress)[0]))
+    nearest = int(np.abs(np.log(np.maximum(curve.kl, 1e-12) / kl)).argmin())
+    reached_kl = float(curve.kl[nearest])
+    if not np.isfinite(reached_kl):
+        raise Failure(
+            f"the dial {dial.name!r} makes {lm.name} give numbers that are not finite; its edits are too strong"
+        )
+    near = abs(reached_kl / kl - 1) <= 2 * TOLERANCE
+    return dial.rescaled(Scale("kl", float(curve.factors[nearest]), near, reached_kl, kl))
+
+
+def scaled_to_match(dial: Dial, lm: LM, states: PairStates, *, progress: Progress | None = None) -> Dial:
+    """The dial at which half of its swing from -1 to +1, along the personas' half gap, is as long as that half gap.
+
+    Both are read at the reading block: the dial's on the plain validation suffixes, the personas' on the validation
+    pairs. A dial that cannot get there within `LIMIT` times its native scale stands where it got, marked.
+    """
+    if dial.is_prompt:
+        return replace(dial, scale=Scale("prompt", 1.0))
+    block = states.reading_block
+    gap = states.half_gap(block, validation=True)
+    wanted = float(gap.norm())
+    unit = gap / wanted
+
+    def swing(factor: float) -> float:
+        alphas = [sign * factor for sign in (1.0, -1.0) for _ in states.plain]
+        with dial.at(alphas, lm):
+            shifted = lm.residuals([*states.plain, *states.plain], blocks=[block], progress=progress)[:, 0]
+        n = len(states.plain)
+        return float(((shifted[:n] - shifted[n:]) / 2 @ unit).mean())
+
+    tried: dict[float, float] = {}
+    factor = 1.0
+    for _ in range(12):
+        tried[factor] = swing(factor)
+        if abs(tried[factor] / wanted - 1) <= TOLERANCE:
+            break
+        # The swing grows about in proportion to the factor: a proportional step, kept inside what is bracketed already.
+        below = max((f for f, s in tried.items() if s < wanted), default=0.0)
+        above = min((f for f, s in tried.items() if s >= wanted and f > below), default=LIMIT)
+        step = factor * wanted / tried[factor] if tried[factor] > 0 else LIMIT
+        factor = (
+            step
+            if below < step < above
+            else ((below + above) / 2 if above < LIMIT else min(2 * below, LIMIT))
+        )
+        if factor in tried:
+            break
+    best = min(tried, key=lambda f: abs(tried[f] - wanted))
+    share = tried[best] / wanted
+    return dial.rescaled(Scale("matched", best, abs(share - 1) <= 2 * TOLERANCE, None, wanted))
+
+
+def _next(curve: KLCurve, kl: float) -> float:
+    return round(min(max(curve.factor_for(kl), 1 / LIMIT), LIMIT), 6)
+
+
+def _with_point(curve: KLCurve, factor: float, kl: float) -> KLCurve:
+    order = np.argsort([*curve.factors, factor])
+    return KLCurve(np.append(curve.factors, factor)[order], np.append(curve.kl, kl)[order])

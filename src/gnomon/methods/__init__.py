@@ -1,0 +1,72 @@
+"""How to find a dial: one file per family. Every method has `fit(lm, contrast, seed=..., states=...) -> Dial`.
+
+A method knows contrast pairs and residual states. It never sees a question, an answer or a label; how strong a dial is
+turned and what it is worth is decided elsewhere, the same way for all.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+from gnomon.errors import UsageError
+from gnomon.methods.act_add import ActAdd
+from gnomon.methods.mean_difference import MeanDifference
+from gnomon.methods.pca import PCA
+from gnomon.methods.probe import LogisticProbe
+from gnomon.methods.prompting import EngineeredPrompting, Prompting
+from gnomon.methods.random_direction import RandomDirection
+
+if TYPE_CHECKING:
+    from gnomon.contrast import Contrast, PairStates
+    from gnomon.dials import Dial
+    from gnomon.lm import LM
+
+
+class Method(Protocol):
+    """Anything that finds a dial; a function of this shape wrapped in an object enters the same bench."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
+
+    def fit(
+        self, lm: "LM", contrast: "Contrast", *, seed: int = 0, states: "PairStates | None" = None
+    ) -> "Dial":
+        """A dial at its native scale."""
+        ...
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "prompting": Prompting(),
+        "engineered-prompting": EngineeredPrompting(),
+        "mean-difference": MeanDifference(),
+        "pca": PCA(),
+        "probe": LogisticProbe(),
+        "act-add": ActAdd(),
+        "random": RandomDirection(),
+    }
+)
+"""The names that the command line knows, in the order of the tables."""
+
+
+def named(name: str) -> Method:
+    """The method of this name; `UsageError` lists the names."""
+    if name not in METHODS:
+        raise UsageError(f"there is no method {name!r}; choose from {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+__all__ = [
+    "METHODS",
+    "PCA",
+    "ActAdd",
+    "EngineeredPrompting",
+    "LogisticProbe",
+    "MeanDifference",
+    "Method",
+    "Prompting",
+    "RandomDirection",
+    "named",
+]
