@@ -1,8 +1,8 @@
 """Edits: what changes a forward pass, and the hooks that apply it to the right rows and positions.
 
-An edit says only *what is added* to a module's output at one coefficient; this file knows *where*: which rows carry
-which coefficient, which positions are real, and whether the first token is included. It does not know what an edit
-is made of (that is `dials`) nor where it came from (`methods`). Modules are hooked, never replaced.
+An edit says only *what is added* to a module's output at one coefficient; this file knows *where*: which rows
+carry which coefficient, which positions are real, and whether the first token is included. It does not know
+what an edit is made of (that is `dials`) nor where it came from (`methods`). Modules are hooked, never replaced.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Delta = Callable[[Tensor], Tensor]
 """From a module's input `[batch, position, d_in]` to what is added to its output: a tensor that broadcasts to
-`[batch, position, d_out]`, so a plain `[d_out]` vector for a constant. It sees any subset of the batch's rows."""
+`[batch, position, d_out]`, so a plain `[d_out]` vector for a constant. It sees any subset of a batch's rows."""
 
 
 class Edit(Protocol):
@@ -34,14 +34,14 @@ class Edit(Protocol):
     def deltas(self, lm: LM, alpha: float) -> Iterable[tuple[nn.Module, Delta]]:
         """The modules to hook and what to add to each one's output at this (non-zero) alpha.
 
-        Called once per context and distinct alpha: compute what depends on alpha alone here (alpha * vector, M(alpha)),
-        in `lm.dtype` and on `lm.device_of(module)`, not inside the returned function, which runs in every forward.
-        An edit of the text alone returns nothing.
+        Called once per context and distinct alpha: compute what depends on alpha alone here (alpha * vector,
+        M(alpha)), in `lm.dtype` and on `lm.device_of(module)`, not inside the returned function, which runs in
+        every forward. An edit of the text alone returns nothing.
         """
         ...
 
     def prefix(self, alpha: float) -> str | None:
-        """The text that is put in front of the prompt at this alpha; None for an edit that leaves the text alone."""
+        """The text put in front of the prompt at this alpha; None for an edit that leaves the text alone."""
         ...
 
 
@@ -55,7 +55,7 @@ class Steering(Protocol):
 
     @property
     def first_token(self) -> bool:
-        """Whether the edits act on the first real token of every sequence, an attention sink on most models."""
+        """Whether the edits act on each sequence's first real token, an attention sink on most models."""
         ...
 
 
@@ -66,30 +66,23 @@ class _Forward:
     batch: int
     positions: int
     acts: Tensor | None  # [batch or 1, position, 1], True where the edits act; None: everywhere
-    groups: tuple[
-        tuple[float, Tensor], ...
-    ]  # coefficient -> its rows; empty when all rows share one coefficient
-    inverse: Tensor | None  # puts the rows of the concatenated groups back in order
-
-    @property
-    def plain(self) -> bool:
-        return self.acts is None and not self.groups
+    groups: tuple[tuple[float, Tensor], ...]  # every coefficient of the batch, with its rows
+    inverse: Tensor  # puts the concatenated groups back in the order of the batch
 
 
 class Editing:
     """One active `with lm.edited(...)`: its hooks, and what it knows of the forward pass that is running.
 
-    `alphas` holds one coefficient, or one per prompt. `rows`, set by the text-level methods around each of their
-    forwards, names the prompt behind every row of the batch; in a caller's own forward it is None, and the rows are
-    the prompts in order (each repeated alike where there are several rows per prompt).
+    `alphas` holds one coefficient, or one per prompt. `rows`, set by the text-level methods around each of
+    their forwards, names the prompt behind every row of the batch; in a caller's own forward it is None, and
+    the rows are the prompts in order (each repeated alike where there are several rows per prompt).
     """
 
     def __init__(
         self, lm: LM, edits: Sequence[Edit], alpha: float | Sequence[float], first_token: bool
     ) -> None:
+        self.per_prompt = not isinstance(alpha, int | float)
         self.alphas = (float(alpha),) if isinstance(alpha, int | float) else tuple(float(a) for a in alpha)
-        self.uniform = len(set(self.alphas)) == 1
-        self.one_per_prompt = not isinstance(alpha, int | float)
         if not self.alphas:
             raise UsageError("The list of coefficients is empty: give one alpha, or one per prompt.")
         if not all(math.isfinite(a) for a in self.alphas):
@@ -100,32 +93,37 @@ class Editing:
         self._lm = lm
         self._depth = 0
         self._forward: _Forward | None = None
-        self._plain = False
+        # The coefficient of the whole batch, where every row has the same one and every position is edited.
+        self._everywhere: float | None = None
         self._handles: list[RemovableHandle] = []
 
+    @property
+    def uniform(self) -> bool:
+        """Whether all prompts share one coefficient."""
+        return len(set(self.alphas)) == 1
+
+    def alpha(self, prompt: int) -> float:
+        """The coefficient of the prompt with this index."""
+        return self.alphas[prompt if self.per_prompt else 0]
+
     def prefix(self, prompt: int) -> str:
-        """The text that the active edits put in front of the prompt with this index; empty where there is none."""
-        alpha = self.alphas[prompt if self.one_per_prompt else 0]
-        return " ".join(text for edit in self.edits if (text := edit.prefix(alpha)))
+        """The text that the edits put in front of the prompt with this index; empty where there is none."""
+        return " ".join(text for edit in self.edits if (text := edit.prefix(self.alpha(prompt))))
 
     def attach(self) -> None:
         """Register the hooks; at alpha = 0 there are none, so the model is bitwise the base model."""
         levels = [alpha for alpha in dict.fromkeys(self.alphas) if alpha != 0]
-        try:
-            for edit in self.edits:
-                functions: dict[nn.Module, dict[float, Delta]] = {}
-                for alpha in levels:
-                    for module, delta in edit.deltas(self._lm, alpha):
-                        functions.setdefault(module, {})[alpha] = delta
-                for module, by_alpha in functions.items():
-                    self._handles.append(module.register_forward_hook(self._hook(by_alpha)))
-            if self._handles:
-                for module in self._lm.entrances:
-                    self._handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
-                    self._handles.append(module.register_forward_hook(self._leave, always_call=True))
-        except BaseException:
-            self.detach()
-            raise
+        for edit in self.edits:
+            functions: dict[nn.Module, dict[float, Delta]] = {}
+            for alpha in levels:
+                for module, delta in edit.deltas(self._lm, alpha):
+                    functions.setdefault(module, {})[alpha] = delta
+            for module, by_alpha in functions.items():
+                self._handles.append(module.register_forward_hook(self._hook(by_alpha)))
+        if self._handles:
+            for module in self._lm.entrances:
+                self._handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
+                self._handles.append(module.register_forward_hook(self._leave, always_call=True))
 
     def detach(self) -> None:
         """Remove every hook."""
@@ -134,16 +132,16 @@ class Editing:
         self._handles.clear()
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        # The outermost module called is the one that sees the caller's own attention mask.
+        # The outermost module that is called sees the caller's own attention mask; the inner ones may not.
         if self._depth == 0:
-            self._forward = None
-            self._plain = False
+            self._forward, self._everywhere = None, None
             self._forward = self._read(module, args, kwargs)
-            self._plain = self._forward.plain
+            if self._forward.acts is None and len(self._forward.groups) == 1:
+                self._everywhere = self._forward.groups[0][0]
         self._depth += 1
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
-        # Never below zero: after an error in `_enter` torch still calls this hook.
+        # Not below zero: after an error in `_enter` torch still calls this hook.
         self._depth = max(0, self._depth - 1)
 
     def _read(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Forward:
@@ -153,33 +151,31 @@ class Editing:
         if tokens is None:
             tokens = kwargs.get("inputs_embeds")
         if tokens is None:
-            raise UsageError(
-                "A steered forward needs input_ids or inputs_embeds: its padding cannot be known without."
-            )
+            raise UsageError("A steered forward needs input_ids or inputs_embeds to know its positions.")
         batch, positions = tokens.shape[:2]
-        groups, inverse = self._groups(batch, tokens.device)
         cache = kwargs.get("past_key_values")
         past = cache.get_seq_length() if cache is not None else 0
         acts = self._acting(kwargs.get("attention_mask"), past, batch, positions, tokens.device)
+        groups, inverse = self._groups(batch, tokens.device)
         return _Forward(batch, positions, None if acts is None else acts.unsqueeze(-1), groups, inverse)
 
     def _acting(
         self, mask: Tensor | None, past: int, batch: int, positions: int, device: torch.device
     ) -> Tensor | None:
-        """`[batch or 1, position]`, True where the edits act on the current positions; None where that is everywhere."""
+        """`[batch or 1, position]`: True where the edits act; None where that is every position."""
         if mask is None:
             if past or self.first_token:
                 return None
             return (torch.arange(positions, device=device) > 0).unsqueeze(0)
         if not isinstance(mask, Tensor) or mask.dim() != 2 or mask.shape[0] != batch:
             raise UsageError(
-                "A steered forward needs the two-dimensional attention_mask [batch, position] to tell padding from "
-                "tokens; pass that one, and a dynamic cache in generate()."
+                "A steered forward tells padding from tokens by the attention_mask [batch, position]: pass that "
+                "one, and a dynamic cache in generate()."
             )
         if mask.shape[1] < past + positions:
             raise UsageError(
-                f"The attention_mask covers {mask.shape[1]} positions, but the cache and the input have "
-                f"{past + positions}: pass the mask of the whole sequence, so that padding is known."
+                f"The attention_mask covers {mask.shape[1]} of {past + positions} cached and new positions: "
+                "pass the mask of the whole sequence, so that padding is known."
             )
         acts = mask[:, past : past + positions].bool()
         if not self.first_token:
@@ -187,41 +183,36 @@ class Editing:
             acts = acts & (begun | (acts.cumsum(dim=1) > 1))
         return None if bool(acts.all()) else acts
 
-    def _groups(
-        self, batch: int, device: torch.device
-    ) -> tuple[tuple[tuple[float, Tensor], ...], Tensor | None]:
-        """The rows of each coefficient, so that an edit is computed once per coefficient and never per row."""
+    def _groups(self, batch: int, device: torch.device) -> tuple[tuple[tuple[float, Tensor], ...], Tensor]:
+        """The rows of each coefficient, so that an edit is computed per coefficient and never per row."""
         if self.rows is not None:
-            if len(self.rows) != batch:
-                raise Failure(f"{len(self.rows)} prompts were announced for a batch of {batch} rows.")
-            alphas = [self.alphas[row if self.one_per_prompt else 0] for row in self.rows]
+            alphas = [self.alpha(row) for row in self.rows]
         elif batch % len(self.alphas):
             raise UsageError(
-                f"{len(self.alphas)} coefficients cannot be shared out over a batch of {batch} rows: give one alpha, or "
-                "one per row."
+                f"{len(self.alphas)} coefficients cannot be shared out over a batch of {batch} rows: give one "
+                "alpha, or one per row."
             )
         else:
             repeats = batch // len(self.alphas)
             alphas = [alpha for alpha in self.alphas for _ in range(repeats)]
-        if self.uniform:
-            return (), None
-        levels = sorted(set(alphas))
-        members = [[row for row, a in enumerate(alphas) if a == level] for level in levels]
-        groups = tuple(
-            (level, torch.tensor(m, device=device)) for level, m in zip(levels, members, strict=True)
-        )
-        order = torch.tensor([row for m in members for row in m], device=device)
-        return groups, order.argsort()
+        if len(alphas) != batch:
+            raise Failure(f"{len(alphas)} prompts were announced for a batch of {batch} rows.")
+        members: dict[float, list[int]] = {}
+        for row, alpha in enumerate(alphas):
+            members.setdefault(alpha, []).append(row)
+        groups = tuple((alpha, torch.tensor(rows, device=device)) for alpha, rows in members.items())
+        return groups, torch.cat([rows for _, rows in groups]).argsort()
 
     def _hook(self, functions: dict[float, Delta]) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
-        only = next(iter(functions.values())) if self.uniform else None
-
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             hidden = output if isinstance(output, Tensor) else output[0]
-            if self._plain and only is not None:
-                edited = hidden + only(args[0])
-            else:
+            alpha = self._everywhere
+            if alpha is None:
                 edited = self._somewhere(functions, args[0], hidden)
+            elif alpha == 0:
+                return output
+            else:
+                edited = hidden + functions[alpha](args[0])
             return edited if isinstance(output, Tensor) else (edited, *output[1:])
 
         return hook
@@ -232,23 +223,25 @@ class Editing:
         if forward is None:
             raise Failure("A steered module ran outside a forward of its model, so its padding is not known.")
         shape = (forward.batch, forward.positions)
-        if y.numel() // y.shape[-1] != forward.batch * forward.positions:
+        if y.numel() != forward.batch * forward.positions * y.shape[-1]:
             raise Failure(
-                f"A steered module returned {tuple(y.shape)} in a forward of {shape} tokens: it does not see every "
-                "position, so it can only be steered with one coefficient and without padding."
+                f"A steered module returned {tuple(y.shape)} in a forward of {shape} tokens: it does not see "
+                "every position, so it can only be steered with one coefficient and without padding."
             )
         # Some modules (a router, a shared expert) see the positions of all rows in one long dimension.
-        rows_in, rows_out = x.reshape(*shape, -1), y.reshape(*shape, -1)
-        if forward.groups:
-            parts = []
-            for alpha, rows in forward.groups:
-                own = rows_out.new_zeros(1) if alpha == 0 else functions[alpha](rows_in.index_select(0, rows))
-                parts.append(own.expand(len(rows), *rows_out.shape[1:]))
-            # The inverse, and not `rows`, so that gradients reach every part without an in-place write.
-            delta = torch.cat(parts).index_select(0, forward.inverse)  # type: ignore[arg-type]
+        x, rows = x.reshape(*shape, -1), y.reshape(*shape, -1)
+        if len(forward.groups) == 1:
+            alpha = forward.groups[0][0]
+            edited = rows + functions[alpha](x) if alpha != 0 else rows
         else:
-            delta = next(iter(functions.values()))(rows_in)
-        edited = rows_out + delta
+            parts = [
+                (functions[alpha](x.index_select(0, own)) if alpha != 0 else rows.new_zeros(1)).expand(
+                    len(own), *rows.shape[1:]
+                )
+                for alpha, own in forward.groups
+            ]
+            # Concatenated and put back in order, not written in place, so that gradients reach every part.
+            edited = rows + torch.cat(parts).index_select(0, forward.inverse)
         if forward.acts is not None:
-            edited = torch.where(forward.acts, edited, rows_out)
+            edited = torch.where(forward.acts, edited, rows)
         return edited.reshape(y.shape)

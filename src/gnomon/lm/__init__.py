@@ -1,0 +1,10 @@
+"""The language model: open it, encode prompts, read its residual stream, apply edits, ask for answers, generate."""
+
+from gnomon.lm.answers import Answers, Classes
+from gnomon.lm.batches import Progress
+from gnomon.lm.edits import Delta, Edit, Steering
+from gnomon.lm.generation import Sample
+from gnomon.lm.model import LM
+from gnomon.lm.prompts import Chat, Prompt
+
+__all__ = ["LM", "Answers", "Chat", "Classes", "Delta", "Edit", "Progress", "Prompt", "Sample", "Steering"]
