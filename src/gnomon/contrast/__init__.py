@@ -6,6 +6,7 @@ Knows models by their token ids and the touchstone's name; knows nothing of dial
 from gnomon.contrast.contrast import REQUEST, Contrast
 from gnomon.contrast.lines import packaged, read_lines
 from gnomon.contrast.pairs import Pairs
+from gnomon.contrast.states import PairStates, read_pairs
 from gnomon.contrast.words import article, fill
 
-__all__ = ["REQUEST", "Contrast", "Pairs", "article", "fill", "packaged", "read_lines"]
+__all__ = ["REQUEST", "Contrast", "PairStates", "Pairs", "article", "fill", "packaged", "read_lines", "read_pairs"]

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from gnomon.errors import Failure, UsageError
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
     from gnomon.contrast.pairs import Pairs
-    from gnomon.lm import LM, Prompt
-    from gnomon.runs.progress import Progress
+    from gnomon.lm import LM, Progress, Prompt
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class PairStates:
     """Residual states of contrast pairs at the last token, all blocks, float32 on the CPU.
 
     `toward`, `away`: `[pair, block, d_model]`; `validation`: `[pair]`, split by suffix; `suffix`: `[pair]`, the unit that
-    was sampled; `plain`: the validation suffixes without a persona, each once.
+    was sampled; `plain`: each pair's suffix without a persona.
     """
 
     toward: Float[Tensor, "pair block d_model"]
@@ -60,6 +60,12 @@ class PairStates:
         return np.array([self.agreement(block).mean() for block in range(self.n_blocks)])
 
     @property
+    def plain_validation(self) -> tuple[Prompt, ...]:
+        """The validation suffixes without a persona, each once."""
+        rows = zip(self.plain, self.validation, strict=True)
+        return tuple(dict.fromkeys(prompt for prompt, kept in rows if kept))
+
+    @property
     def reading_block(self) -> int:
         """The block where the validation pairs are separated most consistently; no label is used."""
         return int(self.consistency().argmax())
@@ -80,11 +86,10 @@ def read_pairs(lm: LM, pairs: Pairs, *, progress: Progress | None = None) -> Pai
         raise Failure(
             f"{lm.name} gives residual states that are not finite on the contrast pairs; open it in float32 (dtype)"
         )
-    plain = (prompt for prompt, kept in zip(pairs.plain, pairs.validation, strict=True) if kept)
     return PairStates(
         toward=states[: len(pairs)],
         away=states[len(pairs) :],
         validation=validation,
         suffix=np.array(pairs.suffix),
-        plain=tuple(dict.fromkeys(plain)),
+        plain=pairs.plain,
     )

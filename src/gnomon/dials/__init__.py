@@ -5,10 +5,8 @@ from gnomon.dials.dial import NATIVE, Attached, Dial, Edit, Scale
 from gnomon.dials.edits import AddVector, LowRank, Prefix
 from gnomon.dials.strength import (
     KLCurve,
-    Neutral,
     kl_curve,
     mean_kl,
-    neutral_text,
     scaled_to_kl,
     scaled_to_match,
 )
@@ -22,14 +20,12 @@ __all__ = [
     "FreeCore",
     "KLCurve",
     "LowRank",
-    "Neutral",
     "Prefix",
     "RotationCore",
     "Scale",
     "cayley",
     "kl_curve",
     "mean_kl",
-    "neutral_text",
     "scaled_to_kl",
     "scaled_to_match",
 ]

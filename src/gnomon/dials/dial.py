@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gnomon.contrast import Contrast, PairStates
-    from gnomon.lm import LM
-    from gnomon.runs.progress import Progress
+    from gnomon.lm import LM, Progress
 
 Edit = AddVector | LowRank | Prefix
 

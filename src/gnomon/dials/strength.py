@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
+from torch.nn.functional import kl_div
 
 from gnomon.dials.dial import Dial, Scale
 from gnomon.errors import Failure, UsageError
 
 if TYPE_CHECKING:
     from gnomon.contrast import PairStates
-    from gnomon.lm import LM, Neutral
-    from gnomon.runs.progress import Progress
+    from gnomon.lm import LM, Progress, Sample
 
 LIMIT = 64.0
 """A dial is turned up to this many times its native scale in search of a strength; then it stands where it got."""
@@ -49,7 +49,7 @@ class KLCurve:
 def mean_kl(
     dial: Dial,
     lm: LM,
-    neutral: Neutral,
+    neutral: Sequence[Sample],
     factors: Sequence[float] = (1.0,),
     *,
     progress: Progress | None = None,
@@ -59,19 +59,31 @@ def mean_kl(
     All real positions after the first of a sequence count; of a chat model's text, the positions of its own answers. A
     prompt dial is measured behind its prefix, on the same tokens.
     """
-    alphas = [sign * factor for factor in factors for sign in (1.0, -1.0)]
-    divergence = lm.neutral_kl(dial, neutral, alphas, progress=progress)
-    return np.asarray(divergence).reshape(len(factors), 2).mean(axis=1)
+    totals = np.zeros((len(factors), 2))
+    positions = done = 0
+    for batch in lm.sample_batches(neutral):
+        base, own = lm.next_log_probs(batch)
+        base = base[own]
+        for (row, column), alpha in np.ndenumerate(np.multiply.outer(factors, (1.0, -1.0))):
+            with dial.at(float(alpha), lm):
+                steered = lm.next_log_probs(batch)[0][own]
+            # kl_div sums p (log p - log q) with 0 log 0 = 0.
+            totals[row, column] += float(kl_div(steered, base, reduction="sum", log_target=True))
+        positions += int(own.sum())
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(neutral))
+    return totals.mean(axis=1) / positions
 
 
 def kl_curve(
-    dial: Dial, lm: LM, budgets: Sequence[float], neutral: Neutral, *, progress: Progress | None = None
+    dial: Dial, lm: LM, budgets: Sequence[float], neutral: Sequence[Sample], *, progress: Progress | None = None
 ) -> KLCurve:
     """The dial's KL curve with a point near each budget (nats), measured on all of the neutral text.
 
     A coarse pass on a part of the text says where the budgets lie; none is looked for beyond `LIMIT`.
     """
-    part = neutral.first(max(16, len(neutral) // 8))
+    part = neutral[: max(16, len(neutral) // 8)]
     rough = KLCurve(np.array(_COARSE), mean_kl(dial, lm, part, _COARSE))
     wanted = sorted({round(min(max(rough.factor_for(budget), 1 / LIMIT), LIMIT), 6) for budget in budgets})
     return KLCurve(np.array(wanted), mean_kl(dial, lm, neutral, wanted, progress=progress))
@@ -82,7 +94,7 @@ def scaled_to_kl(
     lm: LM,
     kl: float,
     *,
-    neutral: Neutral | None = None,
+    neutral: Sequence[Sample] | None = None,
     curve: KLCurve | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -128,11 +140,13 @@ def scaled_to_match(dial: Dial, lm: LM, states: PairStates, *, progress: Progres
     wanted = float(gap.norm())
     unit = gap / wanted
 
+    plain = states.plain_validation
+
     def swing(factor: float) -> float:
-        alphas = [sign * factor for sign in (1.0, -1.0) for _ in states.plain]
+        alphas = [sign * factor for sign in (1.0, -1.0) for _ in plain]
         with dial.at(alphas, lm):
-            shifted = lm.residuals([*states.plain, *states.plain], blocks=[block], progress=progress)[:, 0]
-        n = len(states.plain)
+            shifted = lm.residuals([*plain, *plain], blocks=[block], progress=progress)[:, 0]
+        n = len(plain)
         return float(((shifted[:n] - shifted[n:]) / 2 @ unit).mean())
 
     tried: dict[float, float] = {}
