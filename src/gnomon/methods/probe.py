@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LogisticProbe:
-    """Normal of an L2-regularised logistic regression on standardised states, in the states' own coordinates."""
+    """Normal of an L2-regularised logistic regression on states of unit mean variance."""
 
     block: int | None = None
     penalty: float = 1.0
@@ -32,7 +32,8 @@ class LogisticProbe:
         rows = torch.from_numpy(~states.validation)
         examples = torch.cat([states.toward[rows, block], states.away[rows, block]]).double()
         labels = torch.cat([torch.ones(int(rows.sum())), torch.zeros(int(rows.sum()))])
-        spread = examples.std(0).clamp_min(1e-6 * float(examples.std().clamp_min(1e-12)))
+        # One scale for all coordinates: the penalty then means the same on every model and tilts no direction.
+        spread = examples.std(0).square().mean().sqrt().clamp_min(1e-12)
         classifier = LogisticRegression(C=1 / self.penalty, max_iter=1000)
         classifier.fit(((examples - examples.mean(0)) / spread).numpy(), labels.numpy())
         normal = torch.from_numpy(classifier.coef_[0]) / spread
