@@ -1,0 +1,22 @@
+"""Questions with two answer classes and signed labels: loading, writing and checking them.
+
+Knows prompts and how a model answers; knows nothing of dials, methods or scores.
+"""
+
+from gnomon.questions.checking import check, summary
+from gnomon.questions.files import save
+from gnomon.questions.loading import dilemmas, load, parse_answers
+from gnomon.questions.schema import Question, Questions
+from gnomon.questions.starter import template
+
+__all__ = [
+    "Question",
+    "Questions",
+    "check",
+    "dilemmas",
+    "load",
+    "parse_answers",
+    "save",
+    "summary",
+    "template",
+]
