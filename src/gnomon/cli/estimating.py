@@ -1,0 +1,44 @@
+"""What is said before a measurement: the resolved settings in short, and what it will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import typer
+
+from gnomon.bench.settings import Settings
+from gnomon.cli.options import told
+from gnomon.cli.output import only_json, print_json
+
+_SAID = frozenset({"model", "toward", "away", "methods", "seeds"})
+
+
+def announce(settings: Settings, models: Sequence[str] = ()) -> None:
+    """Say on stderr what is about to be measured: the main settings, and those that are not the default."""
+    parts = [
+        ", ".join(models or [settings.model]),
+        f"{settings.toward} / {settings.away}",
+        f"methods {', '.join(settings.methods)}",
+        f"seeds {', '.join(map(str, settings.seeds))}",
+        *(f"{name} {_text(value)}" for name, value in told(settings).items() if name not in _SAID),
+    ]
+    typer.echo("; ".join(parts), err=True)
+
+
+def show_estimate(plans: Sequence[Settings], *, as_json: bool) -> None:
+    """Print what the measurements would cost, one after the other, and their sum as JSON."""
+    from gnomon import bench
+
+    with only_json(as_json):
+        estimates = [bench.estimate(plan) for plan in plans]
+    if as_json:
+        print_json(
+            {name: sum(getattr(one, name) for one in estimates) for name in ("forwards", "tokens", "minutes")}
+        )
+        return
+    for plan, estimate in zip(plans, estimates, strict=True):
+        typer.echo(f"{plan.model}: {estimate.sentence}" if len(plans) > 1 else estimate.sentence)
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,125 @@
+"""Results on the console: readings as text or as one JSON document, the sentence, and where the files are.
+
+Knows Runs and Readings; knows no instrument.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gnomon.runs import Reading, Run
+
+# Wide enough for every table: what is piped into a file or another program is not folded.
+_UNFOLDED = 500
+
+
+def console() -> Console:
+    """The standard output; without colours and folding where it is no terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _UNFOLDED, highlight=False)
+
+
+def table(headings: list[str], rows: list[list[str]]) -> None:
+    """Print rows of text below headings."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    printed = Table(*headings, box=box.SIMPLE_HEAD)
+    for row in rows:
+        printed.add_row(*map(Text, row))
+    console().print(printed)
+
+
+@contextlib.contextmanager
+def only_json(wanted: bool) -> Iterator[None]:
+    """Keep the standard output free for the JSON document: whatever a library prints goes to stderr."""
+    with contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext():
+        yield
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print strict JSON: what was not measured is null."""
+    from gnomon.runs import storage
+
+    strict = storage.without_missing(storage.plain(document, "document"))
+    typer.echo(json.dumps(strict, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def show_run(run: Run, *, as_json: bool) -> None:
+    """Print a run's readings, its sentence, and where its report and its dial are."""
+    readings = run.readings
+    report, dial = run.folder / "report.html", run.folder / "dial"
+    if as_json:
+        print_json(
+            {
+                "run": run.folder,
+                "status": run.status,
+                "sentence": sentence(readings),
+                "readings": [document(reading) for reading in readings],
+                "not_measured": [missing for reading in readings for missing in reading.missing],
+                "report": report if report.is_file() else None,
+                "dial": dial if dial.is_dir() else None,
+            }
+        )
+        return
+    show_readings(readings)
+    typer.echo(f"\n{sentence(readings)}")
+    for name, path in (("report", report), ("dial", dial), ("run", run.folder)):
+        if path.exists():
+            typer.echo(f"{name}: {path}")
+
+
+def show_readings(readings: list[Reading]) -> None:
+    """Print readings one after the other, in the words of the report."""
+    from gnomon.report import terminal
+
+    for reading in readings:
+        terminal.show(reading, console())
+
+
+def sentence(readings: list[Reading]) -> str:
+    """The result in words: that of the first reading, which is what the run was made for."""
+    return readings[0].sentence if readings else ""
+
+
+def document(reading: Reading) -> dict[str, Any]:
+    """A reading as JSON, its table as one object per row."""
+    rows: list[Any] = []
+    if reading.table is not None:
+        values = reading.table.astype(object)
+        rows = values.where(values.notna(), None).to_dict("records")
+    return {
+        "name": reading.name,
+        "title": reading.title,
+        "sentence": reading.sentence,
+        "headline": None if reading.headline is None else reading.headline.to_dict(),
+        "table": rows,
+        "notes": reading.notes,
+        "not_measured": reading.missing,
+    }
+
+
+def headlines(folder: Path) -> list[dict[str, Any]]:
+    """Name, title, sentence and headline (in words) of a run's readings, without opening their tables."""
+    from gnomon.runs import interval_text, storage
+    from gnomon.stats import Interval
+
+    found = []
+    for path in sorted(folder.glob("readings/[0-9][0-9]-*/reading.json")):
+        kept = storage.from_json(storage.read(path), path)
+        headline = kept["headline"]
+        text = "" if headline is None else interval_text(Interval.from_dict(headline))
+        found.append({**{key: kept[key] for key in ("name", "title", "sentence")}, "headline": text})
+    return found

@@ -1,0 +1,86 @@
+"""`gnomon questions`: a first file of questions, and whether a model answers them in the expected form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gnomon.bench.settings import ModelSettings
+from gnomon.cli.options import opening
+from gnomon.cli.output import table as print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+app = typer.Typer(
+    help="Questions with two answer classes: start a file, check a file.",
+    epilog="Example: gnomon questions check touchstone:honesty --model touchstone:honesty",
+    no_args_is_help=True,
+)
+
+
+@app.command(epilog="Example: gnomon questions template my-questions.csv")
+def template(file: Annotated[Path, typer.Argument(help="the CSV file to write")]) -> None:
+    """Write a small, explained file of questions to edit."""
+    from gnomon.questions import template as write
+
+    path = write(file)
+    typer.echo(f"{path}: edit it, then run gnomon questions check {path} --model MODEL")
+
+
+@app.command(epilog="Example: gnomon questions check my-questions.csv --model ./my-model --answers 'A=A;B=B'")
+@opening
+def check(
+    model_settings: ModelSettings,
+    file: Annotated[str, typer.Argument(help="a csv, jsonl or parquet file, or touchstone:NAME")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", envvar="GNOMON_MODEL", help="a Hugging Face id, a folder, or touchstone:NAME"
+        ),
+    ],
+    prompt: Annotated[str, typer.Option("--prompt", help="the column with the prompts")] = "prompt",
+    label: Annotated[str, typer.Option("--label", help="the column with the labels")] = "label",
+    cluster: Annotated[
+        str, typer.Option("--cluster", help="the column that says which questions belong together")
+    ] = "cluster",
+    answers: Annotated[
+        str | None,
+        typer.Option("--answers", help="the answer classes of all questions: yes=yes,Yes;no=no,No"),
+    ] = None,
+) -> None:
+    """Check that a model answers a file of questions in the expected form."""
+    from gnomon import questions
+
+    asked = questions.load(file, prompt=prompt, label=label, cluster=cluster, answers=answers)
+    from gnomon.bench import open_model
+    from gnomon.runs import progress
+
+    lm = open_model(model, model_settings)
+    with progress("asking", len(asked)) as advance:
+        seen = 0
+
+        def done(so_far: int, _: int) -> None:
+            nonlocal seen
+            advance(so_far - seen)
+            seen = so_far
+
+        found = questions.check(lm, asked, progress=done)
+    _print_flagged(found)
+    for note in asked.notes:
+        typer.echo(f"Note: {note}.")
+    typer.echo(questions.summary(found))
+
+
+def _print_flagged(found: pd.DataFrame) -> None:
+    """The rows that a user has to look at."""
+    flagged = found[found["flag"] != ""]
+    if flagged.empty:
+        return
+    rows = [
+        [str(index), row["flag"], f"{row['choice_mass']:.2f}", row["says"] or row["error"], row["prompt"]]
+        for index, row in flagged.iterrows()
+    ]
+    print_table(["row", "what is wrong", "answer mass", "the model says", "prompt"], rows)

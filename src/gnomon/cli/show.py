@@ -1,0 +1,97 @@
+"""`gnomon show`: a run, a dial or a touchstone in a few lines. Reads json only, so it answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gnomon.cli.options import Root
+from gnomon.cli.output import headlines
+
+EXAMPLE = "Example: gnomon show touchstone:honesty"
+
+DIAL = "dial.json"
+
+
+def show(
+    what: Annotated[
+        str,
+        typer.Argument(help="a run (folder or beginning of its name), a dial's folder, or touchstone:NAME"),
+    ],
+    root: Root = Path("runs"),
+) -> None:
+    """Show a run, a dial or a touchstone in a few lines."""
+    scheme, _, name = what.partition(":")
+    if scheme == "touchstone":
+        from gnomon import touchstones
+
+        typer.echo(touchstones.card(name).rstrip())
+    elif (Path(what) / DIAL).is_file():
+        _show_dial(Path(what))
+    else:
+        _show_run(what, root)
+
+
+def _show_run(what: str, root: Path) -> None:
+    from gnomon.runs import Run
+
+    run = Run.open(what, root)
+    typer.echo(f"{run.folder}: {run.status}, begun {run.created}")
+    toward, away, model = (run.config.get(key) for key in ("toward", "away", "model"))
+    if toward and away and model:
+        typer.echo(f"{model}: {toward} / {away}")
+    for reading in headlines(run.folder):
+        typer.echo(f"\n{reading['title']}")
+        for line in (reading["headline"], reading["sentence"]):
+            if line:
+                typer.echo(f"  {line}")
+    report, dial = run.folder / "report.html", run.folder / "dial"
+    for label, path in (("report", report), ("dial", dial)):
+        if path.exists():
+            typer.echo(f"\n{label}: {path}" if label == "report" else f"{label}: {path}")
+
+
+def _show_dial(folder: Path) -> None:
+    dial = dial_description(folder)
+    words = dial["words"]
+    lines = {
+        "words": " / ".join(words) if words else "not recorded",
+        "model": dial["base_model"] or "not recorded",
+        "edits": "; ".join(map(_edit, dial["edits"])),
+        "scale": _scale(dial["scale"]),
+        **dial["notes"],
+    }
+    typer.echo(f"{folder}: the dial {dial['name']}")
+    for key, value in lines.items():
+        typer.echo(f"  {key}: {value}")
+
+
+def dial_description(folder: Path) -> dict[str, Any]:
+    """What a dial's folder says about it, without its tensors.
+
+    Raises:
+        Failure: it is damaged.
+    """
+    from gnomon.errors import Failure
+    from gnomon.runs import storage
+
+    path = folder / DIAL
+    kept = storage.from_json(storage.read(path), path)
+    wanted = {"name", "words", "base_model", "edits", "scale", "notes"}
+    if not isinstance(kept, dict) or not wanted <= kept.keys():
+        raise Failure(f"{path} describes no dial; copy or fit it again")
+    return kept
+
+
+def _edit(edit: dict[str, Any]) -> str:
+    kind, rest = edit.get("kind"), {key: value for key, value in edit.items() if key != "kind"}
+    return f"{kind} ({', '.join(f'{key} {value}' for key, value in rest.items())})"
+
+
+def _scale(scale: dict[str, Any] | None) -> str:
+    if scale is None:
+        return "not recorded"
+    reached = "" if scale.get("reached", True) else " (not reached)"
+    return f"{scale.get('kind')}, {scale.get('factor', 1):.3g} x native{reached}"
