@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from gnomon.stats import Interval
 
 from gnomon.errors import Failure, UsageError
 from gnomon.runs import Column, Generation, Reading
+from gnomon.stats import Interval
 
 
 def reading(**changes: Any) -> Reading:
@@ -104,7 +104,7 @@ def test_what_is_missing_comes_from_the_instrument_and_from_the_table() -> None:
 
 
 def test_the_repr_is_short() -> None:
-    assert repr(reading()) == "<Reading steering_f1: 81.2 [76, 85.9] (95 % interval, n = 120 dilemmas)>"
+    assert repr(reading()) == "<Reading steering_f1: 81.2 [76.0, 85.9] (95 % interval, n = 120 dilemmas)>"
     assert repr(Reading(name="n", title="T")) == "<Reading n>"
 
 

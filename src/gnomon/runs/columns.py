@@ -65,7 +65,7 @@ class Cell:
 
 
 def shown(table: pd.DataFrame, columns: tuple[Column, ...]) -> tuple[Column, ...]:
-    """The columns to show: those given, else all of the table but the ends of intervals.
+    """The columns that matter to a reader: those given, else all of the table but the ends of intervals.
 
     Raises:
         UsageError: a given column is not in the table.
@@ -87,6 +87,11 @@ def has_interval(table: pd.DataFrame, name: str) -> bool:
     return f"{name}_low" in table.columns and f"{name}_high" in table.columns
 
 
+def measured(table: pd.DataFrame, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """The given columns without those that are missing in every row: `empty` names them, a table need not."""
+    return tuple(column for column in columns if not len(table) or table[column.name].notna().any())
+
+
 def rows(table: pd.DataFrame, columns: tuple[Column, ...]) -> list[list[Cell]]:
     """The cells of the given columns, row by row."""
     shown_columns = [_cells(table, column) for column in columns]
@@ -95,6 +100,8 @@ def rows(table: pd.DataFrame, columns: tuple[Column, ...]) -> list[list[Cell]]:
 
 def empty(table: pd.DataFrame, columns: tuple[Column, ...]) -> list[str]:
     """One sentence per shown column with missing cells: what was not measured, and for which rows."""
+    if not columns:
+        return []
     sentences = []
     names = [cell.text for cell in _cells(table, columns[0])]
     for column in columns[1:]:
@@ -122,14 +129,17 @@ def number(value: Any, decimals: int | None = None) -> str:
 
 
 def interval_text(interval: Interval, decimals: int | None = None) -> str:
-    """An interval in words: "81.2 [76.0, 85.9] (95 % interval, n = 120 dilemmas)"."""
+    """An interval in words: "81.2 [76.0, 85.9] (95 % interval, n = 120 dilemmas)".
+
+    Without `decimals` all three numbers get as many as show two digits of the interval's width.
+    """
     if not math.isfinite(interval.estimate):
         return NOT_MEASURED
-    estimate, low, high = (number(end, decimals) for end in (interval.estimate, interval.low, interval.high))
     size = f"n = {interval.n:,} {interval.unit}".rstrip()
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
-        return f"{estimate} (interval {NOT_MEASURED}, {size})"
-    return f"{estimate} [{low}, {high}] ({interval.level * 100:g} % interval, {size})"
+        return f"{number(interval.estimate, decimals)} (interval {NOT_MEASURED}, {size})"
+    ends = _with_ends(interval.estimate, interval.low, interval.high, decimals)
+    return f"{ends} ({interval.level * 100:g} % interval, {size})"
 
 
 def _cells(table: pd.DataFrame, column: Column) -> list[Cell]:
@@ -152,9 +162,13 @@ def _interval_cell(value: Any, low: Any, high: Any, decimals: int | None) -> Cel
     text = number(value, decimals)
     if _number(value) is None or _number(low) is None or _number(high) is None:
         return Cell(text, _number(value))
-    return Cell(
-        f"{text} [{number(low, decimals)}, {number(high, decimals)}]", float(value), float(low), float(high)
-    )
+    return Cell(_with_ends(value, low, high, decimals), float(value), float(low), float(high))
+
+
+def _with_ends(estimate: float, low: float, high: float, decimals: int | None) -> str:
+    if decimals is None and high > low:
+        decimals = max(0, 1 - math.floor(math.log10(high - low)))
+    return f"{number(estimate, decimals)} [{number(low, decimals)}, {number(high, decimals)}]"
 
 
 def _number(value: Any) -> float | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gnomon.errors import Failure, UsageError
 from gnomon.runs import storage
-from gnomon.runs.columns import Column, empty, interval_text, rows, shown
+from gnomon.runs.columns import Column, empty, interval_text, measured, rows, shown
 from gnomon.stats import Interval
 
 if TYPE_CHECKING:
@@ -72,15 +72,15 @@ class Reading:
 
     @property
     def shown_columns(self) -> tuple[Column, ...]:
-        """The columns that a reader sees; none without a table."""
-        return () if self.table is None else shown(self.table, self.columns)
+        """The columns that a reader sees: those with at least one measured cell; none without a table."""
+        return () if self.table is None else measured(self.table, shown(self.table, self.columns))
 
     @property
     def missing(self) -> tuple[str, ...]:
         """What was not measured: the instrument's sentences, then one per shown column with empty cells."""
-        if self.table is None or not self.shown_columns:
+        if self.table is None:
             return self.not_measured
-        return (*self.not_measured, *empty(self.table, self.shown_columns))
+        return (*self.not_measured, *empty(self.table, shown(self.table, self.columns)))
 
     def save(self, folder: str | Path) -> Path:
         """Write reading.json, table.parquet and figures/ to a folder, in place of a reading that is there.

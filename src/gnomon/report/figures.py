@@ -1,0 +1,334 @@
+"""Plotly figures from plain arrays, as dicts: dose-response, intervals, effect against damage, per block.
+
+Knows numbers and labels only. One series stands out in the accent colour, the others are grey and told apart by
+dash and marker, so a figure survives a grey printer and a colour-blind reader; the page exchanges both colours
+for those of its theme. The title, a caption and a description in words travel in the layout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gnomon.errors import UsageError
+from gnomon.runs import number
+
+ACCENT = "180,72,30"
+GREY = "125,133,144"
+_MOST_TICKS = 8
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "star")
+
+Figure = dict[str, Any]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve: `y` at `x`, and the ends of its interval at each point where they were measured.
+
+    All arrays have the shape `[point]`; NaN is a gap.
+    """
+
+    name: str
+    x: ArrayLike
+    y: ArrayLike
+    low: ArrayLike | None = None
+    high: ArrayLike | None = None
+
+
+def dose_response(
+    series: Sequence[Series],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    log_x: bool = True,
+    accent: str | None = None,
+    caption: str = "",
+) -> Figure:
+    """Curves with interval bands, such as Steering F1 against KL; `accent` names the curve that stands out.
+
+    Raises:
+        UsageError: arrays of one series differ in length, or a logarithmic axis gets a value that is not positive.
+    """
+    accent = _accent([one.name for one in series], accent)
+    bands: list[Figure] = []
+    lines: list[Figure] = []
+    words = []
+    for index, one in enumerate(series):
+        xs, ys = _arrays(one.name, one.x, one.y)
+        if log_x and np.any(xs <= 0):
+            raise UsageError(
+                f"{title}: {one.name} has {x} of 0 or less, which a logarithmic axis cannot show."
+            )
+        color = ACCENT if one.name == accent else GREY
+        if one.low is not None and one.high is not None:
+            xs, lows, highs = _arrays(one.name, xs, one.low, one.high)
+            bands.append(_band(one.name, xs, lows, highs, color))
+        line: Figure = {"color": f"rgb({color})", "width": 2.5 if color == ACCENT else 1.5}
+        lines.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": one.name,
+                "x": _list(xs),
+                "y": _list(ys),
+                "line": {**line, "dash": _DASHES[0 if color == ACCENT else index % len(_DASHES)]},
+                "marker": {"symbol": _MARKERS[index % len(_MARKERS)], "size": 7, "color": f"rgb({color})"},
+            }
+        )
+        words.append(_course(one.name, xs, ys))
+    figure = _figure(bands + lines, title, caption, words, x, y)
+    if log_x:
+        figure["layout"]["xaxis"].update(type="log", dtick=1)
+        doses = sorted({dose for line in lines for dose in line["x"] if dose is not None})
+        if 0 < len(doses) <= _MOST_TICKS:
+            figure["layout"]["xaxis"].update(tickvals=doses, ticktext=[number(dose) for dose in doses])
+    return figure
+
+
+def intervals(
+    labels: Sequence[str],
+    estimates: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    title: str,
+    x: str,
+    accent: str | None = None,
+    caption: str = "",
+) -> Figure:
+    """One row per label: a point with its interval, and a line at zero.
+
+    Raises:
+        UsageError: the arrays differ in length.
+    """
+    centres, lows, highs = _arrays(title, estimates, low, high, length=len(labels))
+    accent = _accent(labels, accent)
+    colors = [f"rgb({ACCENT if label == accent else GREY})" for label in labels]
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "x": _list(centres[[row]]),
+            "y": [label],
+            "error_x": _bars(centres[[row]], lows[[row]], highs[[row]], color),
+            "marker": {"size": 9, "color": color},
+            "showlegend": False,
+            "name": label,
+        }
+        for row, (label, color) in enumerate(zip(labels, colors, strict=True))
+    ]
+    words = [
+        f"{label}: {_ends(*values)}" for label, *values in zip(labels, centres, lows, highs, strict=True)
+    ]
+    figure = _figure(traces, title, caption, words, x, "")
+    figure["layout"]["yaxis"].update(
+        type="category", categoryorder="array", categoryarray=list(reversed(labels)), showgrid=False
+    )
+    figure["layout"]["xaxis"].update(zeroline=True)
+    figure["layout"]["height"] = 90 + 34 * len(labels)
+    return figure
+
+
+def against(
+    labels: Sequence[str],
+    x_values: ArrayLike,
+    y_values: ArrayLike,
+    *,
+    title: str,
+    x: str,
+    y: str,
+    x_low: ArrayLike | None = None,
+    x_high: ArrayLike | None = None,
+    y_low: ArrayLike | None = None,
+    y_high: ArrayLike | None = None,
+    accent: str | None = None,
+    caption: str = "",
+) -> Figure:
+    """One labelled point per row, such as effect against damage, with interval bars in either direction.
+
+    Raises:
+        UsageError: the arrays differ in length.
+    """
+    missing = np.full(len(labels), math.nan)
+    xs, ys, left, right, bottom, top = _arrays(
+        title,
+        x_values,
+        y_values,
+        *(missing if end is None else end for end in (x_low, x_high, y_low, y_high)),
+        length=len(labels),
+    )
+    accent = _accent(labels, accent)
+    traces = []
+    for row, label in enumerate(labels):
+        color = f"rgb({ACCENT if label == accent else GREY})"
+        at = [row]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers+text",
+                "name": label,
+                "x": _list(xs[at]),
+                "y": _list(ys[at]),
+                "text": [f"  {label}  "],
+                "textposition": f"middle {_side(xs, row)}",
+                "error_x": _bars(xs[at], left[at], right[at], color),
+                "error_y": _bars(ys[at], bottom[at], top[at], color),
+                "marker": {"size": 10, "color": color, "symbol": _MARKERS[row % len(_MARKERS)]},
+                "cliponaxis": False,
+                "showlegend": False,
+            }
+        )
+    words = [
+        f"{label}: {y} {number(up)} at {x} {number(across)}"
+        for label, across, up in zip(labels, xs, ys, strict=True)
+    ]
+    return _figure(traces, title, caption, words, x, y)
+
+
+def per_block(
+    series: Mapping[str, ArrayLike],
+    *,
+    title: str,
+    y: str,
+    chosen: int | None = None,
+    caption: str = "",
+) -> Figure:
+    """Values per residual block (index 0-based, shape `[block]`): bars for one series, lines for several.
+
+    `chosen` marks a block: its bar takes the accent colour, or a line is drawn through it.
+
+    Raises:
+        UsageError: the series differ in length.
+    """
+    names = list(series)
+    arrays = _arrays(title, *series.values())
+    blocks = list(range(len(arrays[0]))) if arrays else []
+    if len(names) == 1:
+        colors = [f"rgb({ACCENT})" if block == chosen else f"rgba({GREY},0.55)" for block in blocks]
+        traces: list[Figure] = [
+            {"type": "bar", "name": names[0], "x": blocks, "y": _list(arrays[0]), "marker": {"color": colors}}
+        ]
+    else:
+        lines = [Series(name, blocks, values) for name, values in zip(names, arrays, strict=True)]
+        traces = dose_response(lines, title=title, x="block", y=y, log_x=False)["data"]
+    words = [
+        _course(name, np.asarray(blocks, dtype=float), values)
+        for name, values in zip(names, arrays, strict=True)
+    ]
+    if chosen is not None:
+        words.append(f"Block {chosen} is the one that was chosen")
+    figure = _figure(traces, title, caption, words, "block", y)
+    figure["layout"]["xaxis"].update(dtick=max(1, len(blocks) // 12))
+    if chosen is not None and len(names) > 1:
+        figure["layout"]["shapes"] = [
+            {"type": "line", "x0": chosen, "x1": chosen, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
+            | {"line": {"color": f"rgb({ACCENT})", "width": 1, "dash": "dot"}}
+        ]
+    return figure
+
+
+def _figure(traces: list[Figure], title: str, caption: str, words: list[str], x: str, y: str) -> Figure:
+    description = f"{title}. {'; '.join(words)}."
+    named = sum(trace.get("showlegend", True) for trace in traces)
+    axis = {"gridcolor": f"rgba({GREY},0.2)", "zerolinecolor": f"rgba({GREY},0.6)", "automargin": True}
+    return {
+        "data": traces,
+        "layout": {
+            "title": {"text": title},
+            "meta": {"caption": caption, "description": description},
+            "xaxis": {**axis, "title": {"text": x}, "showgrid": False, "zeroline": False, "ticks": "outside"},
+            "yaxis": {**axis, "title": {"text": y}},
+            "showlegend": named > 1,
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+            "hovermode": "closest",
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "margin": {"l": 8, "r": 16, "t": 8, "b": 8},
+            "height": 380,
+            "bargap": 0.25,
+        },
+    }
+
+
+def _side(xs: Array, row: int) -> str:
+    """Where a label has room: to the left for points in the right third, else to the right."""
+    there = [float(value) for value in xs if math.isfinite(value)]
+    return "left" if there and xs[row] > min(there) + (max(there) - min(there)) * 2 / 3 else "right"
+
+
+def _accent(names: Sequence[str], accent: str | None) -> str | None:
+    if accent is not None and accent not in names:
+        raise UsageError(f"There is no {accent!r} to stand out: give one of {', '.join(names)}.")
+    return accent if accent is not None else next(iter(names), None)
+
+
+def _arrays(name: str, *values: ArrayLike, length: int | None = None) -> list[Array]:
+    arrays = [np.asarray(value, dtype=np.float64) for value in values]
+    lengths = {array.shape for array in arrays} | ({(length,)} if length is not None else set())
+    if len(lengths) > 1:
+        raise UsageError(
+            f"{name}: arrays of shapes {sorted(lengths)} do not belong together: give equal lengths."
+        )
+    return arrays
+
+
+def _list(values: Array) -> list[float | None]:
+    return [float(value) if math.isfinite(value) else None for value in values]
+
+
+def _band(name: str, xs: Array, lows: Array, highs: Array, color: str) -> Figure:
+    there = np.isfinite(xs) & np.isfinite(lows) & np.isfinite(highs)
+    across, bottom, top = xs[there], lows[there], highs[there]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [*across.tolist(), *across[::-1].tolist()],
+        "y": [*top.tolist(), *bottom[::-1].tolist()],
+        "fill": "toself",
+        "fillcolor": f"rgba({color},{0.18 if color == ACCENT else 0.10})",
+        "line": {"width": 0},
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "name": f"{name}, interval",
+    }
+
+
+def _bars(
+    centre: Array,
+    low: Array,
+    high: Array,
+    color: str,
+) -> Figure:
+    above, below = _list(high - centre), _list(centre - low)
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [0.0 if value is None else value for value in above],
+        "arrayminus": [0.0 if value is None else value for value in below],
+        "thickness": 1.8,
+        "width": 0,
+        "color": color,
+    }
+
+
+def _course(name: str, xs: Array, ys: Array) -> str:
+    there = np.flatnonzero(np.isfinite(xs) & np.isfinite(ys))
+    if len(there) == 0:
+        return f"{name}: not measured"
+    first, best, last = there[0], there[np.argmax(ys[there])], there[-1]
+    points = [f"{number(ys[at])} at {number(xs[at])}" for at in (first, best, last)]
+    return f"{name}: from {points[0]} to {points[2]}, highest {points[1]}"
+
+
+def _ends(centre: float, low: float, high: float) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return number(centre)
+    return f"{number(centre)} [{number(low)}, {number(high)}]"
