@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gnomon.bench.settings import ModelSettings
+from gnomon.bench.settings import Settings
 from gnomon.cli.options import Root, opening
 from gnomon.errors import UsageError
 
@@ -35,13 +35,7 @@ Anything else is a prompt. Every line is a prompt of its own; the model does not
 
 @opening
 def chat(
-    model_settings: ModelSettings,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", envvar="GNOMON_MODEL", help="a Hugging Face id, a folder, or touchstone:NAME"
-        ),
-    ],
+    settings: Settings,
     dial: Annotated[
         Path | None,
         typer.Option("--dial", help="a dial's folder; by default that of the newest run with this model"),
@@ -55,17 +49,17 @@ def chat(
     root: Root = Path("runs"),
 ) -> None:
     """Talk to a model and turn a dial while you do. Lines may also be piped in."""
-    folder = dial if dial is not None else newest_dial(model, root)
-    from gnomon.bench import open_model
+    folder = dial if dial is not None else newest_dial(settings.model, root)
+    from gnomon.bench.opening import open_model
     from gnomon.dials import Dial
 
     turned = Dial.load(folder)
-    lm = open_model(model, model_settings)
+    lm = open_model(settings)
     for warning in _misfit(turned, lm):
         typer.echo(f"warning: {warning}", err=True)
     check_alpha(turned, alpha)
     words = " / ".join(turned.words) if turned.words else turned.name
-    typer.echo(f"{model} with the dial {folder} ({words}); /help lists what you can type.", err=True)
+    typer.echo(f"{settings.model} with the dial {folder} ({words}); /help lists what you can type.", err=True)
     typer.echo("Every line is a prompt of its own; the model does not see earlier ones.", err=True)
     session = Session(lm, turned, alpha, max_new_tokens, temperature, seed)
     try:

@@ -50,7 +50,9 @@ def measuring(command: Command) -> Command:
     fields = {name: field for name, field in Settings.model_fields.items() if name not in {"lm", *own}}
     config = Annotated[
         Path | None,
-        typer.Option("--config", envvar="GNOMON_CONFIG", help="TOML or YAML file with any of these settings"),
+        typer.Option(
+            "--config", envvar="GNOMON_CONFIG", help="TOML or YAML file with any of the settings below"
+        ),
     ]
 
     def run(config: Path | None, **given: Any) -> None:
@@ -71,13 +73,24 @@ def measuring(command: Command) -> Command:
 
 
 def opening(command: Command) -> Command:
-    """The command, which takes `model_settings`, with an option for every field of `ModelSettings`."""
+    """The command, which takes `settings`, with `--model` and an option for every way to open it."""
+    model = Annotated[
+        str,
+        typer.Option("--model", envvar="GNOMON_MODEL", help=Settings.model_fields["model"].description),
+    ]
 
-    def run(**given: Any) -> None:
+    def run(model: str, **given: Any) -> None:
         flags = _take(ModelSettings.model_fields, given)
-        command(settings_from(None, {"lm": flags}).lm, **given)
+        command(settings_from(None, {"model": model, "lm": flags}), **given)
 
-    return _presented(run, command, _options(ModelSettings.model_fields, MODEL_PANEL))
+    return _presented(
+        run,
+        command,
+        [
+            Parameter("model", Parameter.KEYWORD_ONLY, annotation=model),
+            *_options(ModelSettings.model_fields, MODEL_PANEL),
+        ],
+    )
 
 
 def _presented(run: Command, command: Command, made: Iterable[Parameter]) -> Command:
@@ -133,7 +146,8 @@ def _help(name: str, field: FieldInfo) -> str:
     if isinstance(default, tuple):
         default = ", ".join(map(str, default))
     description = field.description or name.replace("_", " ")
-    return description if default in (None, "") else f"{description} (default: {default})"
+    text = description if default in (None, "") else f"{description} [default: {default}]"
+    return text.replace("[", "\\[")  # or rich would read a style
 
 
 def _value(name: str, field: FieldInfo, given: Any) -> Any:

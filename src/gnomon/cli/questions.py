@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gnomon.bench.settings import ModelSettings
+from gnomon.bench.settings import Settings
 from gnomon.cli.options import opening
 from gnomon.cli.output import table as print_table
 
@@ -33,14 +33,8 @@ def template(file: Annotated[Path, typer.Argument(help="the CSV file to write")]
 @app.command(epilog="Example: gnomon questions check my-questions.csv --model ./my-model --answers 'A=A;B=B'")
 @opening
 def check(
-    model_settings: ModelSettings,
+    settings: Settings,
     file: Annotated[str, typer.Argument(help="a csv, jsonl or parquet file, or touchstone:NAME")],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", envvar="GNOMON_MODEL", help="a Hugging Face id, a folder, or touchstone:NAME"
-        ),
-    ],
     prompt: Annotated[str, typer.Option("--prompt", help="the column with the prompts")] = "prompt",
     label: Annotated[str, typer.Option("--label", help="the column with the labels")] = "label",
     cluster: Annotated[
@@ -55,10 +49,10 @@ def check(
     from gnomon import questions
 
     asked = questions.load(file, prompt=prompt, label=label, cluster=cluster, answers=answers)
-    from gnomon.bench import open_model
+    from gnomon.bench.opening import open_model
     from gnomon.runs import progress
 
-    lm = open_model(model, model_settings)
+    lm = open_model(settings)
     with progress("asking", len(asked)) as advance:
         seen = 0
 

@@ -1,0 +1,139 @@
+"""The options mirror the settings: name, help, default, environment variable, and who wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from gnomon.bench.settings import ModelSettings, Settings
+from gnomon.cli import app
+from gnomon.cli.options import told
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, invoke: Callable[..., Any]) -> Callable[..., Settings]:
+    """The settings that `gnomon steer ARGUMENTS` ends up with."""
+
+    def settings(*arguments: object) -> Settings:
+        seen: list[Settings] = []
+        monkeypatch.setattr("gnomon.bench.steer", seen.append, raising=False)
+        monkeypatch.setattr("gnomon.cli.steer.show_run", lambda run, as_json: None)
+        result = invoke("steer", *arguments)
+        assert result.exit_code == 0, result.output
+        return seen[0]
+
+    return settings
+
+
+def fields() -> dict[str, Any]:
+    return {**{k: v for k, v in Settings.model_fields.items() if k != "lm"}, **ModelSettings.model_fields}
+
+
+@pytest.mark.parametrize("command", ["steer", "bench"])
+def test_every_setting_is_an_option(command: str) -> None:
+    shown = {option.name: option for option in get_command(app).commands[command].params}  # type: ignore[attr-defined]
+    for name, field in fields().items():
+        assert shown[name].opts == [f"--{name.replace('_', '-')}"]
+        if (command, name) != ("bench", "model"):
+            assert shown[name].default is None
+            assert field.description.replace("[", "\\[") in shown[name].help
+    assert set(shown) - set(fields()) == {"config", "quick", "estimate", "json"}
+
+
+def test_nothing_given_is_the_class_as_it_is(asked: Callable[..., Settings]) -> None:
+    assert asked() == Settings()
+
+
+def test_every_kind_of_option_arrives(asked: Callable[..., Settings]) -> None:
+    got = asked(
+        *("--model", "a/b", "--toward", "kind hearted", "--away", "cruel", "--kl", "0.1"),
+        *("--methods", "probe, pca", "--methods", "random", "--seeds", "0,1", "--seeds", "2"),
+        *("--sweep", "1,0.1", "--examples", "first, with a comma", "--examples", "second"),
+        *("--max-questions", "7", "--device", "cpu", "--quantization", "8", "--name", "mine"),
+        *("--chat-template-kwargs", '{"enable_thinking": false}'),
+    )
+    assert got == Settings(
+        model="a/b",
+        toward="kind hearted",
+        away="cruel",
+        kl=0.1,
+        methods=("probe", "pca", "random"),
+        seeds=(0, 1, 2),
+        sweep=(0.1, 1.0),
+        examples=("first, with a comma", "second"),
+        max_questions=7,
+        name="mine",
+        lm=ModelSettings(device="cpu", quantization=8, chat_template_kwargs={"enable_thinking": False}),
+    )
+
+
+def test_option_wins_over_environment_and_environment_over_file(
+    asked: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("s.yaml").write_text(
+        "kl: 0.1\nbootstrap: 500\nneutral_samples: 20\nmethods: [pca]\nlm: {device: cuda, dtype: float16}\n"
+    )
+    monkeypatch.setenv("GNOMON_KL", "0.2")
+    monkeypatch.setenv("GNOMON_NEUTRAL_SAMPLES", "30")
+    monkeypatch.setenv("GNOMON_DEVICE", "mps")
+    got = asked("--config", "s.yaml", "--kl", "0.3")
+    assert (got.kl, got.neutral_samples, got.bootstrap, got.methods) == (0.3, 30, 500, ("pca",))
+    assert (got.lm.device, got.lm.dtype) == ("mps", "float16")
+
+
+def test_lists_in_the_environment(asked: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GNOMON_METHODS", "probe,pca random")
+    monkeypatch.setenv("GNOMON_SEEDS", "3,4")
+    monkeypatch.setenv("GNOMON_EXAMPLES", "do you lie, ever ?\nare you honest ?")
+    got = asked()
+    assert (got.methods, got.seeds) == (("probe", "pca", "random"), (3, 4))
+    assert got.examples == ("do you lie, ever ?", "are you honest ?")
+
+
+def test_the_configuration_file_can_be_named_by_the_environment(
+    asked: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("s.toml").write_text('toward = "brave"\naway = "timid"\n')
+    monkeypatch.setenv("GNOMON_CONFIG", "s.toml")
+    assert asked().toward == "brave"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--toward", " "], ["toward word is empty"]),
+        (["--away", "Honest"], ["two different words"]),
+        (["--methods", "probe,prob"], ["no method 'prob'", "mean-difference"]),
+        (["--strengths", "strong"], ["no strength 'strong'"]),
+        (["--seeds", "0,x"], ["seeds", "integer"]),
+        (["--kl", "-1"], ["kl", "greater than 0"]),
+        (["--quantization", "3"], ["4 or 8 bits"]),
+        (["--chat-template-kwargs", "{thinking}"], ["--chat-template-kwargs is not JSON"]),
+        (["--config", "absent.yaml"], ["absent.yaml cannot be read"]),
+        (["--config", "typo.yaml"], ["no setting 'modle'", "typo.yaml"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["steer", "bench"])
+def test_wrong_settings_are_told_in_one_line(
+    command: str, arguments: list[str], words: list[str], refused: Callable[..., str]
+) -> None:
+    Path("typo.yaml").write_text("modle: x\n")
+    sentence = refused(2, command, *arguments)
+    assert all(word in sentence for word in words), sentence
+
+
+def test_told_is_what_differs() -> None:
+    settings = Settings(kl=0.1, lm=ModelSettings(device="cpu"), seeds=(0,))
+    assert told(settings) == {"kl": 0.1, "device": "cpu"}
+
+
+def test_help_shows_description_and_default(invoke: Callable[..., Any]) -> None:
+    shown = " ".join(invoke("steer", "--help", env={"COLUMNS": "400"}).stdout.split())
+    for name, field in fields().items():
+        assert field.description in shown
+        if isinstance(field.default, (int, float, str)):
+            assert f"{field.description} [default: {field.default}]" in shown, name
