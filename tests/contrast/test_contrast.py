@@ -36,7 +36,10 @@ class WordLM:
         return f"<user> {prompt} <assistant>" if self.is_chat else prompt
 
     def encode(self, prompts: list[str | Chat]) -> list[list[int]]:
-        return [[0, *map(self.word_id, self.render(prompt).split())] for prompt in prompts]
+        return self.encode_texts([self.render(prompt) for prompt in prompts])
+
+    def encode_texts(self, texts: list[str]) -> list[list[int]]:
+        return [[0, *map(self.word_id, text.split())] for text in texts]
 
     def word_id(self, word: str) -> int:
         word = word.lower() if self.lowercase else word

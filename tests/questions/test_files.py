@@ -14,7 +14,12 @@ from gnomon.lm import Chat
 from gnomon.questions import Question, Questions
 
 FORMATS = (".jsonl", ".csv", ".parquet")
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(
+    max_examples=60,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 any_text = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=12),

@@ -1,6 +1,6 @@
 """Whether the tokenizer sees contrast pairs as texts that differ in one span and share their tail.
 
-Knows token ids through `LM.encode` only.
+Knows a model by its token ids only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ def check_words(lm: LM, toward: str, away: str) -> None:
     """Raise `UsageError` where the tokenizer does not know a word, or cannot tell the two apart."""
     tokenizer = lm.tokenizer
     unknown = tokenizer.unk_token_id if tokenizer.unk_token_id != tokenizer.bos_token_id else None
-    encoded = lm.encode([toward, away])
+    # the words themselves, since a chat template may have unknown tokens of its own
+    encoded = lm.encode_texts([toward, away])
     for word, ids in zip((toward, away), encoded, strict=True):
         if unknown is not None and unknown in ids:
             raise UsageError(

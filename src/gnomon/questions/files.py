@@ -93,9 +93,11 @@ def _read_parquet(path: Path) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    content = path.read_bytes()
     try:
-        rows = pq.ParquetFile(path).read().to_pylist()
-    except (pa.ArrowException, ValueError, OverflowError) as error:
+        rows = pq.ParquetFile(io.BytesIO(content)).read().to_pylist()
+    except (pa.ArrowException, ValueError, OverflowError, OSError) as error:
+        # arrow says of damaged content, too, that it is an OSError
         raise UsageError(
             f"{path} is not a readable parquet file ({_first_line(error)}); write it again"
         ) from error
