@@ -9,4 +9,14 @@ from gnomon.contrast.pairs import Pairs
 from gnomon.contrast.states import PairStates, read_pairs
 from gnomon.contrast.words import article, fill
 
-__all__ = ["REQUEST", "Contrast", "PairStates", "Pairs", "article", "fill", "packaged", "read_lines", "read_pairs"]
+__all__ = [
+    "REQUEST",
+    "Contrast",
+    "PairStates",
+    "Pairs",
+    "article",
+    "fill",
+    "packaged",
+    "read_lines",
+    "read_pairs",
+]
