@@ -242,6 +242,15 @@ def test_a_run_without_readings_and_without_rows_still_renders(tmp_path: Path) -
     assert Page(report.html(run)).stack == []
 
 
+def test_a_long_setting_is_folded_and_whole(tmp_path: Path) -> None:
+    templates = [f"You are {{a}} {{}} person, number {number}." for number in range(50)]
+    with Run.create({"templates": templates, "seed": 0}, tmp_path, name="one") as run:
+        pass
+    page = Page(report.html(run))
+    assert len(page.all("details")) == 1
+    assert json.dumps(templates) in page.text
+
+
 def test_a_killed_and_a_failed_run_say_so(tmp_path: Path) -> None:
     run = Run.create({}, tmp_path, name="one")
     assert "ended" not in Page(report.html(run)).text

@@ -17,8 +17,8 @@
     matchMedia(medium).addEventListener("change", () => draw(plots));
   }
   // The first observation comes at once and draws; later ones follow the width of the page.
-  const widths = new ResizeObserver((entries) => {
+  const widths = new ResizeObserver((entries) => requestAnimationFrame(() => {
     draw(entries.map((entry) => entry.target).filter((plot) => plot.clientWidth !== plot.layout?.width));
-  });
+  }));
   for (const plot of plots) widths.observe(plot);
 })();

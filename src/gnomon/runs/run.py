@@ -43,6 +43,7 @@ class Run:
 
     def __init__(self, folder: Path, document: dict[str, Any]) -> None:
         self.folder = folder
+        self.name = folder.resolve().name
         self.config: dict[str, Any] = document["config"]
         self.versions: dict[str, str] = document["versions"]
         self.platform: str = document["platform"]
@@ -202,11 +203,6 @@ class Run:
     # Reading
 
     @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.folder.resolve().name
-
-    @property
     def fingerprint(self) -> str:
         """SHA-256 of the config without cosmetic keys."""
         return configs.fingerprint(self.config)
@@ -260,8 +256,6 @@ class Run:
     def __repr__(self) -> str:
         return f"<Run {self.name}: {self.status}, {len(self._reading_folders)} readings>"
 
-    # Inside
-
     @property
     def _reading_folders(self) -> list[Path]:
         return sorted(path for path in (self.folder / "readings").glob("[0-9][0-9]-*") if path.is_dir())
@@ -298,9 +292,5 @@ class Run:
 
 
 def list_runs(root: str | Path = "runs") -> list[Run]:
-    """All runs below `root`, oldest first; an absent root holds none.
-
-    Raises:
-        Failure: a run's config.json is damaged; it is named.
-    """
+    """All runs below `root`, oldest first; an absent root holds none. A damaged config.json is a `Failure`."""
     return sorted((Run.open(folder) for folder in folders(root)), key=lambda run: run.created)
