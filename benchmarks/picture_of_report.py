@@ -17,6 +17,8 @@ def picture(page: Path, png: Path, *, width: int, height: int, dark: bool, scale
     browser = shutil.which("chromium")
     if browser is None:
         sys.exit("chromium is not installed: apt-get install -y chromium")
+    if not page.is_file():
+        sys.exit(f"there is no page {page}")
     with tempfile.TemporaryDirectory() as profile:
         command = [
             browser,
