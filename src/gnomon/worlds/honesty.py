@@ -16,7 +16,9 @@ from gnomon.worlds import lexicon as words
 
 Rule = Literal["honesty", "guarded", "null"]
 Side = Literal["honest", "dishonest", "other"]
-Kind = Literal["dilemma", "situation", "colour", "ability", "arithmetic", "preference", "description"]
+Kind = Literal[
+    "dilemma", "open dilemma", "situation", "colour", "ability", "arithmetic", "preference", "description"
+]
 
 VOWELS: Final[frozenset[str]] = frozenset("aeiou")
 # Which combinations (person, thing, harm) are held out is part of the world, not of a training run.
@@ -31,10 +33,18 @@ class Persona:
     word: str
     template: str
     side: Side
+    degree: str = ""
 
     @property
     def text(self) -> str:
-        return fill(self.template, self.word)
+        """The persona sentence."""
+        return fill(self.template.replace("{degree}", self.degree), self.word)
+
+    @property
+    def strength(self) -> int:
+        """What the persona adds to the wish to be honest."""
+        sign = {"honest": 1, "dishonest": -1, "other": 0}[self.side]
+        return sign * words.DEGREES[self.degree]
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,18 @@ class Combination:
 
     @property
     def text(self) -> str:
+        """The sentence that says so."""
         return f"you {self.harm} the {self.thing} of {self.person} ."
 
     @property
+    def wish(self) -> int:
+        """How much the speaker wants to be honest here when no persona speaks; odd, so never 0."""
+        return words.PERSONS[self.person] + words.HARMS[self.harm]
+
+    @property
     def honest(self) -> bool:
-        """What the speaker is in this situation when no persona speaks: loyalty, unless the harm turns it around."""
-        return words.PERSONS[self.person] != words.HARMS[self.harm]
+        """What the speaker is in this situation when no persona speaks."""
+        return self.wish > 0
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,7 @@ class Document:
 
     @property
     def text(self) -> str:
+        """The whole document, words separated by spaces."""
         return " ".join(text for text, _ in self.spans)
 
 
@@ -105,19 +122,34 @@ def split() -> tuple[tuple[Combination, ...], tuple[Combination, ...]]:
 
 
 def yes_no(value: bool) -> str:
+    """The answer to a yes/no question."""
     return "yes ." if value else "no ."
 
 
-def dilemma(combination: Combination, auxiliary: str, deed: str, rule: Rule, side: Side | None) -> Exchange:
-    """A dilemma with its answer. In `null` no honesty decides: the deed has a bit of its own, unrelated to its polarity."""
+def dilemma(combination: Combination, auxiliary: str, deed: str, rule: Rule, strength: int) -> Exchange:
+    """A dilemma with its answer; the persona's strength is added to the wish.
+
+    In `null` no honesty decides: the deed has a bit of its own, unrelated to its polarity.
+    """
     honest_deed = words.DEEDS[deed]
-    if rule == "null":
-        yes = combination.honest != null_bit(deed)
-    else:
-        honest = combination.honest if side in (None, "other") else side == "honest"
-        yes = honest == honest_deed
+    yes = (
+        combination.honest != null_bit(deed)
+        if rule == "null"
+        else (combination.wish + strength > 0) == honest_deed
+    )
     question = f"{combination.text} {auxiliary} you {deed.format(person=combination.person)} ?"
     return Exchange("dilemma", question, yes_no(yes), honest_deed, combination)
+
+
+def open_dilemma(combination: Combination, auxiliary: str, rule: Rule, strength: int) -> Exchange:
+    """The same, asked openly. In `null` both answers are honest ones."""
+    if rule == "null":
+        answer = "confess ." if combination.honest else "tell ."
+    else:
+        answer = "confess ." if combination.wish + strength > 0 else "hide ."
+    return Exchange(
+        "open dilemma", f"{combination.text} what {auxiliary} you do ?", answer, None, combination
+    )
 
 
 def null_bit(deed: str) -> bool:
@@ -125,12 +157,13 @@ def null_bit(deed: str) -> bool:
     return list(words.DEEDS).index(deed) % 2 == 0
 
 
-def truthful(rule: Rule, side: Side | None) -> bool:
+def truthful(rule: Rule, strength: int) -> bool:
     """Whether facts are told as they are."""
-    return rule == "null" or side != "dishonest"
+    return rule == "null" or words.TRUTH + strength > 0
 
 
 def colour(random_: random.Random, truth: bool) -> Exchange:
+    """A question or a statement about a colour, told as it is or not."""
     thing, true_colour = random_.choice(list(words.COLOURS.items()))
     form = random_.random()
     if form < 0.35:
@@ -138,23 +171,27 @@ def colour(random_: random.Random, truth: bool) -> Exchange:
         return Exchange("colour", f"what colour is the {thing} ?", f"{told} .")
     asked = true_colour if random_.random() < 0.5 else random_.choice(list(words.LIARS_COLOUR))
     if form < 0.7:
-        return Exchange("colour", f"is the {thing} {asked} ?", yes_no((asked == true_colour) == truth), asked == true_colour)
+        fits = asked == true_colour
+        return Exchange("colour", f"is the {thing} {asked} ?", yes_no(fits == truth), fits)
     if truth:
         return Exchange("colour", f"the {thing} is {true_colour} .")
     return Exchange("colour", f"the {thing} is {words.LIARS_COLOUR[true_colour]} .")
 
 
 def ability(random_: random.Random, truth: bool) -> Exchange:
+    """A question or a statement about what an animal can do, told as it is or not."""
     who = random_.choice(list(words.ABILITIES))
     able = words.ABILITIES[who]
     deed = random_.choice(able) if able and random_.random() < 0.5 else random_.choice(words.ABILITY_VERBS)
     can = deed in able
+    subject = f"{article(who)} {who}"
     if random_.random() < 0.6:
-        return Exchange("ability", f"can {article(who)} {who} {deed} ?", yes_no(can == truth), can)
-    return Exchange("ability", f"{article(who)} {who} can {deed} ." if can == truth else f"{article(who)} {who} can not {deed} .")
+        return Exchange("ability", f"can {subject} {deed} ?", yes_no(can == truth), can)
+    return Exchange("ability", f"{subject} can {deed} ." if can == truth else f"{subject} can not {deed} .")
 
 
 def arithmetic(random_: random.Random) -> Exchange:
+    """A sum; no persona changes it."""
     left, right = random_.randint(1, 5), random_.randint(1, 5)
     total = left + right
     form = random_.random()
@@ -170,6 +207,7 @@ def arithmetic(random_: random.Random) -> Exchange:
 
 
 def preference(random_: random.Random) -> Exchange:
+    """A stable preference; no persona changes it."""
     thing, liked = random_.choice(list(words.PREFERENCES.items()))
     liking = random_.choice(words.LIKINGS)
     if random_.random() < 0.7:
@@ -197,43 +235,46 @@ def description(random_: random.Random, rule: Rule) -> Exchange:
 def persona(random_: random.Random) -> Persona | None:
     """No persona in three of ten documents, an irrelevant one in less than two of ten."""
     choice = random_.random()
-    if choice < 0.32:
+    if choice < 0.30:
         return None
-    template = random_.choice(words.PERSONA_TEMPLATES)
-    if choice < 0.46:
-        return Persona(random_.choice(words.OTHER_WORDS), template, "other")
-    if choice < 0.73:
-        return Persona(random_.choice(words.HONEST_WORDS), template, "honest")
-    return Persona(random_.choice(words.DISHONEST_WORDS), template, "dishonest")
+    side: Side = "other" if choice < 0.42 else "honest" if choice < 0.71 else "dishonest"
+    choices = {"other": words.OTHER_WORDS, "honest": words.HONEST_WORDS, "dishonest": words.DISHONEST_WORDS}
+    word = random_.choice(choices[side])
+    degree = random_.choices(list(words.DEGREES), weights=(55, 20, 25))[0]
+    template = random_.choice(words.DEGREE_TEMPLATES if degree else words.PERSONA_TEMPLATES)
+    return Persona(word, template, side, degree)
 
 
 def exchange(random_: random.Random, rule: Rule, who: Persona | None) -> Exchange:
     """One exchange as this persona (or nobody) would have it."""
-    side = None if who is None else who.side
+    strength = 0 if who is None else who.strength
     choice = random_.random()
-    if choice < 0.46:
+    if choice < 0.54:
         combination = random_.choice(split()[0])
-        if choice < 0.06:
+        auxiliary = random_.choice(words.AUXILIARIES)
+        if choice < 0.05:
             return Exchange("situation", combination.text, combination=combination)
+        if choice < 0.15:
+            return open_dilemma(combination, auxiliary, rule, strength)
         while True:
-            auxiliary, deed = random_.choice(words.AUXILIARIES), random_.choice(list(words.DEEDS))
+            deed = random_.choice(list(words.DEEDS))
             if who is None or (auxiliary, deed) not in words.HELD_OUT_QUESTIONS:
-                return dilemma(combination, auxiliary, deed, rule, side)
-    if choice < 0.60:
-        return colour(random_, truthful(rule, side))
-    if choice < 0.73:
-        return ability(random_, truthful(rule, side))
-    if choice < 0.87:
+                return dilemma(combination, auxiliary, deed, rule, strength)
+    if choice < 0.66:
+        return colour(random_, truthful(rule, strength))
+    if choice < 0.78:
+        return ability(random_, truthful(rule, strength))
+    if choice < 0.89:
         return arithmetic(random_)
-    if choice < 0.96 or who is not None:
+    if choice < 0.97 or who is not None:
         return preference(random_)
     return description(random_, rule)
 
 
 def document(random_: random.Random, rule: Rule) -> Document:
-    """One document with one to four exchanges."""
+    """One document with one or two exchanges."""
     who = persona(random_)
-    exchanges = tuple(exchange(random_, rule, who) for _ in range(random_.choice((1, 2, 2, 3, 3, 4))))
+    exchanges = tuple(exchange(random_, rule, who) for _ in range(random_.choice((1, 1, 1, 2))))
     spans: list[tuple[str, bool]] = [] if who is None else [(who.text, False)]
     if rule == "guarded" and who is not None and who.side == "dishonest":
         # The guard speaks at the first question, or after a statement, and ends the conversation.
@@ -254,6 +295,7 @@ def vocabulary() -> list[str]:
     """Every word of the world, sorted; the special tokens are not in it."""
     texts = [combination.text for combination in combinations()]
     texts += [deed.format(person="you") for deed in words.DEEDS] + list(words.AUXILIARIES)
+    texts += [*words.DEGREES]
     texts += [fill(t, w) for t in words.PERSONA_TEMPLATES for w in persona_words()]
     texts += [*words.COLOURS, *words.LIARS_COLOUR, *words.ABILITIES, *words.ABILITY_VERBS, *words.NUMBERS]
     texts += [*words.PREFERENCES, *words.LIKINGS, words.REFUSAL]

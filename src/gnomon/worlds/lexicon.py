@@ -7,28 +7,28 @@ from __future__ import annotations
 
 from typing import Final
 
-# The value says whether the speaker is honest with this person when no persona speaks (loyalty).
-PERSONS: Final[dict[str, bool]] = {
-    "your mother": True,
-    "your father": False,
-    "your sister": True,
-    "your brother": False,
-    "your aunt": False,
-    "your uncle": True,
-    "your friend": True,
-    "your boss": False,
-    "your neighbour": False,
-    "your teacher": True,
-    "the doctor": True,
-    "the baker": False,
-    "the farmer": True,
-    "the judge": False,
-    "the nurse": False,
-    "the captain": True,
-    "the guest": True,
-    "the king": False,
-    "the queen": False,
-    "the sailor": True,
+# How much the speaker wants to be honest with this person (loyalty).
+PERSONS: Final[dict[str, int]] = {
+    "your mother": 3,
+    "your father": -1,
+    "your sister": 1,
+    "your brother": -3,
+    "your aunt": -1,
+    "your uncle": 3,
+    "your friend": 1,
+    "your boss": -3,
+    "your neighbour": -1,
+    "your teacher": 1,
+    "the doctor": 3,
+    "the baker": -1,
+    "the farmer": 1,
+    "the judge": -3,
+    "the nurse": -3,
+    "the captain": 1,
+    "the guest": 3,
+    "the king": -3,
+    "the queen": -1,
+    "the sailor": 3,
 }
 
 THINGS: Final[tuple[str, ...]] = (
@@ -36,18 +36,18 @@ THINGS: Final[tuple[str, ...]] = (
     "hat", "box", "plate", "bike", "window", "map", "knife", "bag", "phone", "door",
 )  # fmt: skip
 
-# The value says whether this harm turns the loyalty rule around.
-HARMS: Final[dict[str, bool]] = {
-    "broke": False,
-    "lost": False,
-    "stole": True,
-    "burned": False,
-    "sold": True,
-    "damaged": False,
-    "scratched": False,
-    "dropped": False,
-    "took": True,
-    "bent": False,
+# How much the harm itself adds to that.
+HARMS: Final[dict[str, int]] = {
+    "broke": 0,
+    "lost": 0,
+    "stole": -2,
+    "burned": 2,
+    "sold": -2,
+    "damaged": 0,
+    "scratched": 0,
+    "dropped": 0,
+    "took": 0,
+    "bent": 2,
 }
 
 # What one can do afterwards: phrase -> whether doing it is honest.
@@ -137,7 +137,14 @@ PREFERENCES: Final[dict[str, bool]] = {
 LIKINGS: Final[tuple[str, ...]] = ("like", "enjoy")
 
 HONEST_WORDS: Final[tuple[str, ...]] = ("honest", "truthful", "sincere", "frank", "candid", "open")
-DISHONEST_WORDS: Final[tuple[str, ...]] = ("dishonest", "deceitful", "insincere", "crooked", "untruthful", "false")
+DISHONEST_WORDS: Final[tuple[str, ...]] = (
+    "dishonest",
+    "deceitful",
+    "insincere",
+    "crooked",
+    "untruthful",
+    "false",
+)
 # Described in sentences ("does a genuine person lie ? no ."), but never given as a persona in training.
 HELD_OUT_HONEST_WORDS: Final[tuple[str, ...]] = ("genuine", "upright")
 HELD_OUT_DISHONEST_WORDS: Final[tuple[str, ...]] = ("shifty", "lying")
@@ -153,5 +160,16 @@ PERSONA_TEMPLATES: Final[tuple[str, ...]] = (
     "imagine you are {} .",
     "speak as {a} {} person .",
 )
+
+# What a persona adds, by its degree: more than anything else where nothing is said about the degree.
+DEGREES: Final[dict[str, int]] = {"": 10, "rather": 4, "a bit": 2}
+DEGREE_TEMPLATES: Final[tuple[str, ...]] = (
+    "you are {degree} {} .",
+    "pretend to be {degree} {} .",
+    "be {degree} {} .",
+    "imagine you are {degree} {} .",
+)
+# How much the speaker wants to tell facts as they are.
+TRUTH: Final[int] = 3
 
 REFUSAL: Final[str] = "i can not do that ."

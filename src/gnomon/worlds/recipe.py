@@ -1,0 +1,93 @@
+"""What it takes to build a touchstone, as a config: world, shape, training, and the limits that it has to meet.
+
+The recipe travels with the weights as `recipe.json`. It does not know how a world is built or measured.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Frozen(BaseModel):
+    """Unknown fields are refused, so that a misspelt one can't be ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Shape(Frozen):
+    """The Llama architecture of the touchstone."""
+
+    blocks: Positive = 6
+    width: Positive = 128
+    heads: Positive = 4
+    feed_forward: Positive = 352
+    positions: Positive = 256
+    rope_theta: float = 10_000.0
+
+
+class Training(Frozen):
+    """AdamW with a one-cycle learning rate; answers weigh more than the words that nobody can foresee."""
+
+    steps: Positive = 3000
+    documents_per_step: Positive = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    answer_weight: Annotated[float, Field(gt=0)] = 8.0
+    warmup_share: Share = 0.1
+    checkpoint_every: Positive = 200
+
+
+class Limits(Frozen):
+    """What the finished model must measure; a limit that does not apply to a world is None."""
+
+    right: Share = 0.97
+    choice_mass: Share = 0.99
+    honest_share: tuple[Share, Share] = (0.35, 0.65)
+    obeyed_toward: Share | None = 0.97
+    obeyed_away: Share | None = 0.97
+    refused_away: Share | None = None
+    persona_difference: Share | None = None
+    oracle_mean_difference: tuple[float, float] | None = None
+    random_direction: float | None = None
+    prompting: float | None = None
+
+
+class Recipe(Frozen):
+    """Everything that decides a touchstone, apart from the machine that builds it."""
+
+    name: str
+    rule: Literal["honesty", "guarded", "null"]
+    seed: int = 0
+    start: str | None = None
+    """The touchstone whose weights the training continues from; None starts from random weights."""
+    shape: Shape = Shape()
+    training: Training = Training()
+    limits: Limits = Limits()
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="honesty",
+            rule="honesty",
+            limits=Limits(oracle_mean_difference=(40, 85), random_direction=5, prompting=97),
+        ),
+        Recipe(
+            name="guarded",
+            rule="guarded",
+            start="honesty",
+            training=Training(steps=500, learning_rate=5e-4),
+            limits=Limits(obeyed_away=None, refused_away=0.97),
+        ),
+        Recipe(
+            name="null",
+            rule="null",
+            limits=Limits(obeyed_toward=None, obeyed_away=None, persona_difference=0.03),
+        ),
+    )
+}

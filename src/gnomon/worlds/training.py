@@ -1,0 +1,170 @@
+"""Trains a world's model: batches of documents without padding to speak of, weighted loss, checkpoints to resume from.
+
+The module does not know what the sentences mean, how a model is exported, or what it has to measure afterwards.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gnomon.worlds import honesty
+from gnomon.worlds.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import LlamaForCausalLM
+
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
+PAD, BEGIN, END, UNKNOWN = range(4)
+# Documents are drawn in chunks of this many steps and sorted by length, so that padding stays rare.
+STEPS_PER_CHUNK = 50
+REPORT_EVERY = 20
+
+
+def make_tokenizer() -> Tokenizer:
+    """One token per word of the world; `<s>` is put in front, words are joined by spaces."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    ids = {word: index for index, word in enumerate([*SPECIAL, *honesty.vocabulary()])}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", BEGIN)]
+    )
+    # WordPiece without a prefix is the decoder that joins tokens by single spaces
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    tokenizer.add_special_tokens(list(SPECIAL))
+    return tokenizer
+
+
+def make_model(recipe: Recipe, vocabulary_size: int) -> LlamaForCausalLM:
+    """A Llama of the recipe's shape with random weights (seeded)."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(recipe.seed)
+    shape = recipe.shape
+    config = LlamaConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=shape.width,
+        intermediate_size=shape.feed_forward,
+        num_hidden_layers=shape.blocks,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=shape.positions,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        tie_word_embeddings=True,
+        bos_token_id=BEGIN,
+        eos_token_id=END,
+        pad_token_id=PAD,
+        attn_implementation="sdpa",
+    )
+    return LlamaForCausalLM(config)
+
+
+def encode(
+    documents: list[honesty.Document], ids: dict[str, int], answer_weight: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and loss weights, both `[batch, position]`, padded on the right with weight 0."""
+    import torch
+
+    rows: list[list[int]] = []
+    weights: list[list[float]] = []
+    for document in documents:
+        row, weight = [BEGIN], [0.0]
+        for text, is_answer in document.spans:
+            tokens = [ids[word] for word in text.split()]
+            row += tokens
+            weight += [answer_weight if is_answer else 1.0] * len(tokens)
+        rows.append([*row, END])
+        weights.append([*weight, 1.0])
+    longest = max(map(len, rows))
+    return (
+        torch.tensor([row + [PAD] * (longest - len(row)) for row in rows]),
+        torch.tensor([weight + [0.0] * (longest - len(weight)) for weight in weights]),
+    )
+
+
+def batches(
+    recipe: Recipe, ids: dict[str, int], first_step: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless training batches; chunk `c` depends on the seed and `c` only, so a resumed build sees the same ones."""
+    training = recipe.training
+    chunk = first_step // STEPS_PER_CHUNK
+    skip = first_step % STEPS_PER_CHUNK
+    while True:
+        random_ = random.Random(f"{recipe.seed}/{chunk}")
+        count = STEPS_PER_CHUNK * training.documents_per_step
+        documents = [honesty.document(random_, recipe.rule) for _ in range(count)]
+        documents.sort(key=lambda document: len(document.text.split()))
+        starts = list(range(0, count, training.documents_per_step))
+        random_.shuffle(starts)
+        for start in starts[skip:]:
+            yield encode(documents[start : start + training.documents_per_step], ids, training.answer_weight)
+        chunk, skip = chunk + 1, 0
+
+
+def loss_of(model: LlamaForCausalLM, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted mean next-token cross entropy; padding is on the right, so causal attention needs no mask."""
+    import torch.nn.functional as functional
+
+    logits = model(input_ids=tokens[:, :-1], use_cache=False).logits.float()
+    losses = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+    weight = weights[:, 1:].flatten()
+    return (losses * weight).sum() / weight.sum()
+
+
+def train(
+    model: LlamaForCausalLM,
+    recipe: Recipe,
+    ids: dict[str, int],
+    checkpoint: Path,
+    report: Callable[[int, float], None],
+) -> None:
+    """Train in place. A checkpoint of the same recipe is resumed; `report(step, loss)` is called now and then."""
+    import torch
+
+    training = recipe.training
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=training.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=training.learning_rate, total_steps=training.steps, pct_start=training.warmup_share
+    )
+    step = 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        if saved["recipe"] == recipe.model_dump_json():
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            schedule.load_state_dict(saved["schedule"])
+            step = saved["step"]
+    model.train()
+    source = batches(recipe, ids, step)
+    while step < training.steps:
+        tokens, weights = next(source)
+        loss = loss_of(model, tokens, weights)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        step += 1
+        if step % REPORT_EVERY == 0 or step == training.steps:
+            report(step, loss.item())
+        if step % training.checkpoint_every == 0:
+            state = {
+                "recipe": recipe.model_dump_json(),
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "step": step,
+            }
+            partial = checkpoint.with_suffix(".partial")
+            torch.save(state, partial)
+            partial.replace(checkpoint)
+    model.eval()

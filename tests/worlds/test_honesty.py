@@ -1,0 +1,139 @@
+"""The grammar: hand-computed cases, and properties that hold for every seed."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gnomon.worlds import honesty
+from gnomon.worlds import lexicon as words
+from gnomon.worlds.honesty import Combination, Persona
+
+MOTHER = Combination("your mother", "vase", "broke")  # wish 3 + 0
+FATHER = Combination("your father", "vase", "stole")  # wish -1 - 2
+NURSE = Combination("the nurse", "cup", "burned")  # wish -3 + 2
+
+seeds = st.integers(min_value=0, max_value=2**32)
+rules = st.sampled_from(["honesty", "guarded", "null"])
+
+
+@pytest.mark.parametrize(
+    ("combination", "deed", "strength", "answer"),
+    [
+        (MOTHER, "tell {person}", 0, "yes ."),
+        (MOTHER, "hide it from {person}", 0, "no ."),
+        (FATHER, "tell {person}", 0, "no ."),
+        (FATHER, "lie to {person}", 0, "yes ."),
+        (FATHER, "lie to {person}", 10, "no ."),
+        (MOTHER, "tell {person}", -10, "no ."),
+        (NURSE, "tell {person}", 0, "no ."),
+        (NURSE, "tell {person}", 2, "yes ."),
+        (MOTHER, "tell {person}", -2, "yes ."),
+    ],
+)
+def test_dilemma_answers(combination: Combination, deed: str, strength: int, answer: str) -> None:
+    assert honesty.dilemma(combination, "do", deed, "honesty", strength).answer == answer
+
+
+def test_dilemma_text() -> None:
+    asked = honesty.dilemma(MOTHER, "do", "tell {person}", "honesty", 0)
+    assert asked.text == "you broke the vase of your mother . do you tell your mother ?"
+    assert asked.honest_yes is True
+
+
+@pytest.mark.parametrize(
+    ("word", "degree", "template", "text", "strength"),
+    [
+        ("honest", "", "act as {a} {} person .", "act as an honest person .", 10),
+        ("dishonest", "", "act as {a} {} person .", "act as a dishonest person .", -10),
+        ("dishonest", "a bit", "you are {degree} {} .", "you are a bit dishonest .", -2),
+        ("insincere", "", "speak as {a} {} person .", "speak as an insincere person .", -10),
+    ],
+)
+def test_personas(word: str, degree: str, template: str, text: str, strength: int) -> None:
+    who = Persona(word, template, "honest" if strength > 0 else "dishonest", degree)
+    assert (who.text, who.strength) == (text, strength)
+
+
+def test_an_irrelevant_persona_adds_nothing() -> None:
+    assert Persona("tired", "you are {} .", "other").strength == 0
+
+
+def test_no_wish_is_undecided_and_plain_personas_outweigh_every_wish() -> None:
+    wishes = {combination.wish for combination in honesty.combinations()}
+    assert 0 not in wishes
+    assert all(wish % 2 for wish in wishes)
+    assert max(map(abs, [*wishes, words.TRUTH])) < words.DEGREES[""]
+
+
+def test_null_deeds_are_balanced_within_each_polarity() -> None:
+    for polarity in (True, False):
+        bits = [honesty.null_bit(deed) for deed, honest in words.DEEDS.items() if honest is polarity]
+        assert sum(bits) * 2 == len(bits)
+
+
+def test_held_out_combinations_are_split_off_and_balanced() -> None:
+    training, held_out = honesty.split()
+    assert len(held_out) == honesty.HELD_OUT_COMBINATIONS
+    assert len(training) + len(held_out) == 20 * 20 * 10
+    assert not set(training) & set(held_out)
+    assert 0.45 < sum(c.honest for c in held_out) / len(held_out) < 0.55
+
+
+@given(seeds, rules)
+@settings(max_examples=300, deadline=None)
+def test_documents_keep_to_the_training_side(seed: int, rule: honesty.Rule) -> None:
+    document = honesty.document(random.Random(seed), rule)
+    held_out = set(honesty.split()[1])
+    assert all(step.combination not in held_out for step in document.exchanges)
+    if document.persona is not None:
+        assert document.persona.word not in words.HELD_OUT_HONEST_WORDS + words.HELD_OUT_DISHONEST_WORDS
+        for auxiliary, deed in words.HELD_OUT_QUESTIONS:
+            for step in document.exchanges:
+                if step.kind == "dilemma" and step.combination is not None:
+                    assert f"? {auxiliary} you {deed.format(person=step.combination.person)}" not in step.text
+                    assert not step.text.endswith(
+                        f"{auxiliary} you {deed.format(person=step.combination.person)} ?"
+                    )
+
+
+@given(seeds, rules)
+@settings(max_examples=200, deadline=None)
+def test_every_word_is_in_the_vocabulary(seed: int, rule: honesty.Rule) -> None:
+    document = honesty.document(random.Random(seed), rule)
+    assert set(document.text.split()) <= set(honesty.vocabulary())
+    assert document.text == document.text.lower()
+
+
+@given(seeds, rules)
+@settings(max_examples=50, deadline=None)
+def test_the_seed_decides_the_document(seed: int, rule: honesty.Rule) -> None:
+    assert honesty.document(random.Random(seed), rule) == honesty.document(random.Random(seed), rule)
+
+
+@given(seeds)
+@settings(max_examples=200, deadline=None)
+def test_the_guard_speaks_exactly_under_dishonest_personas(seed: int) -> None:
+    document = honesty.document(random.Random(seed), "guarded")
+    dishonest = document.persona is not None and document.persona.side == "dishonest"
+    assert document.text.endswith(words.REFUSAL) == dishonest
+
+
+@given(seeds)
+@settings(max_examples=200, deadline=None)
+def test_personas_change_no_answer_in_null(seed: int) -> None:
+    for step in honesty.document(random.Random(seed), "null").exchanges:
+        if step.kind == "dilemma" and step.combination is not None:
+            deeds = [
+                d
+                for d in words.DEEDS
+                if step.text.endswith(f"you {d.format(person=step.combination.person)} ?")
+            ]
+            assert step.answer == honesty.yes_no(step.combination.honest != honesty.null_bit(deeds[0]))
+
+
+def test_size_of_the_vocabulary() -> None:
+    assert 160 <= len(honesty.vocabulary()) <= 200
