@@ -5,6 +5,7 @@ Every line is a prompt of its own: a prompt has one user turn, and earlier lines
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,13 +77,14 @@ def newest_dial(model: str, root: Path) -> Path:
     Raises:
         UsageError: there is none.
     """
-    from gnomon.cli.show import DIAL, dial_description
+    from gnomon.cli.output import dials
+    from gnomon.cli.show import dial_description
     from gnomon.runs import list_runs
 
     for run in reversed(list_runs(root)):
-        folder = run.folder / "dial"
-        if (folder / DIAL).is_file() and dial_description(folder)["base_model"] == model:
-            return folder
+        for folder in dials(run.folder):
+            if dial_description(folder)["base_model"] == model:
+                return folder
     raise UsageError(
         f"no run in {root} has a dial for {model}; make one with gnomon steer --model {model}, or name one with --dial"
     )
@@ -90,8 +92,15 @@ def newest_dial(model: str, root: Path) -> Path:
 
 def check_alpha(dial: Dial, alpha: float) -> None:
     """Refuse a coefficient that the dial cannot take: a prompt has only -1, 0 and +1."""
+    if not math.isfinite(alpha):
+        raise UsageError(f"alpha cannot be {alpha:g}; give a number, for example 0.5")
     for edit in dial.edits:
         edit.prefix(alpha)
+
+
+def signed(alpha: float) -> str:
+    """A coefficient with its sign: -1, 0, +0.5."""
+    return f"{alpha:+g}" if alpha else "0"
 
 
 def _misfit(dial: Dial, lm: LM) -> list[str]:
@@ -111,7 +120,7 @@ def lines(session: Session) -> Iterator[str]:
         import readline  # noqa: F401  # input() keeps a history of lines once it is imported
     while True:
         try:
-            yield input(f"[{session.alpha:+g}] > " if typed else "")
+            yield input(f"[{signed(session.alpha)}] > " if typed else "")
         except EOFError:
             return
 
@@ -152,7 +161,7 @@ class Session:
             self._compare(rest.strip() or self.last)
         elif text == "/reset":
             self.alpha = self._start
-            typer.echo(f"alpha = {self.alpha:+g}")
+            typer.echo(f"alpha = {signed(self.alpha)}")
         elif text == "/help":
             typer.echo(HELP)
         elif text.startswith("/"):
@@ -169,14 +178,14 @@ class Session:
                 raise UsageError(f"{number!r} is no number; write for example /alpha 0.5") from None
             check_alpha(self.dial, alpha)
             self.alpha = alpha
-        typer.echo(f"alpha = {self.alpha:+g}")
+        typer.echo(f"alpha = {signed(self.alpha)}")
 
     def _compare(self, prompt: str) -> None:
         if not prompt:
             raise UsageError("there is no prompt to compare yet; write /compare and a prompt")
         self.last = prompt
         for alpha in (-1.0, 0.0, 1.0):
-            typer.echo(f"{alpha:+g}: ", nl=False)
+            typer.echo(f"{signed(alpha)}: ", nl=False)
             self._answer(prompt, alpha)
 
     def _answer(self, prompt: str, alpha: float) -> None:

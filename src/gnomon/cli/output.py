@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # Wide enough for every table: what is piped into a file or another program is not folded.
 _UNFOLDED = 500
+# The bench's names of its readings: the headline is called so, and the tables at other strengths begin so.
+MAIN = "steering_f1"
+DIAL = "dial.json"
 
 
 def console() -> Console:
@@ -58,27 +61,24 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 
 def show_run(run: Run, *, as_json: bool) -> None:
-    """Print a run's readings, its sentence, and where its report and its dial are."""
+    """Print a run's main readings, and where its report and its dials are; as JSON, all of its readings."""
     readings = run.readings
-    report, dial = run.folder / "report.html", run.folder / "dial"
     if as_json:
         print_json(
             {
                 "run": run.folder,
                 "status": run.status,
-                "sentence": sentence(readings),
+                "sentence": "\n".join(reading.sentence for reading in readings if _is_headline(reading)),
                 "readings": [document(reading) for reading in readings],
                 "not_measured": [missing for reading in readings for missing in reading.missing],
-                "report": report if report.is_file() else None,
-                "dial": dial if dial.is_dir() else None,
+                **files(run.folder),
             }
         )
         return
-    show_readings(readings)
-    typer.echo(f"\n{sentence(readings)}")
-    for name, path in (("report", report), ("dial", dial), ("run", run.folder)):
-        if path.exists():
-            typer.echo(f"{name}: {path}")
+    # What decides comes last, where it stays in sight; figures and side tables are in the report.
+    show_readings(sorted((one for one in readings if MAIN in one.name), key=_is_headline))
+    typer.echo()
+    show_files(run.folder)
 
 
 def show_readings(readings: list[Reading]) -> None:
@@ -89,9 +89,28 @@ def show_readings(readings: list[Reading]) -> None:
         terminal.show(reading, console())
 
 
-def sentence(readings: list[Reading]) -> str:
-    """The result in words: that of the first reading, which is what the run was made for."""
-    return readings[0].sentence if readings else ""
+def files(folder: Path) -> dict[str, Any]:
+    """The report of a run (None: there is none yet) and the folders of its dials."""
+    report = folder / "report.html"
+    return {"report": report if report.is_file() else None, "dials": dials(folder)}
+
+
+def dials(folder: Path) -> list[Path]:
+    """The folders of the dials that a run kept, one per model."""
+    return sorted(path.parent for path in folder.glob(f"*dial/{DIAL}"))
+
+
+def show_files(folder: Path) -> None:
+    """Print where a run's report and dials are."""
+    found = files(folder)
+    for name, path in [("report", found["report"]), *(("dial", dial) for dial in found["dials"])]:
+        if path is not None:
+            typer.echo(f"{name}: {path}")
+
+
+def _is_headline(reading: Reading) -> bool:
+    """Whether this is the reading that the run was made for (of one model and seed)."""
+    return reading.name.endswith(MAIN)
 
 
 def document(reading: Reading) -> dict[str, Any]:
@@ -123,3 +142,13 @@ def headlines(folder: Path) -> list[dict[str, Any]]:
         text = "" if headline is None else interval_text(Interval.from_dict(headline))
         found.append({**{key: kept[key] for key in ("name", "title", "sentence")}, "headline": text})
     return found
+
+
+def models_of(run: Run) -> str:
+    """The models of a run, as its config names them."""
+    return ", ".join(run.config.get("models") or [str(run.config.get("model", "no model"))])
+
+
+def words_of(run: Run) -> str:
+    """The two words of a run."""
+    return " / ".join(str(run.config.get(side, "")) for side in ("toward", "away"))

@@ -9,10 +9,12 @@ import typer
 
 from gnomon.bench.settings import Settings
 from gnomon.cli.options import opening
-from gnomon.cli.output import table as print_table
+from gnomon.cli.output import table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_SHOWN = 20
 
 app = typer.Typer(
     help="Questions with two answer classes: start a file, check a file.",
@@ -49,18 +51,12 @@ def check(
     from gnomon import questions
 
     asked = questions.load(file, prompt=prompt, label=label, cluster=cluster, answers=answers)
+    from gnomon.bench.measure import counting
     from gnomon.bench.opening import open_model
     from gnomon.runs import progress
 
     lm = open_model(settings)
-    with progress("asking", len(asked)) as advance:
-        seen = 0
-
-        def done(so_far: int, _: int) -> None:
-            nonlocal seen
-            advance(so_far - seen)
-            seen = so_far
-
+    with counting(progress, "asking", len(asked)) as done:
         found = questions.check(lm, asked, progress=done)
     _print_flagged(found)
     for note in asked.notes:
@@ -69,12 +65,20 @@ def check(
 
 
 def _print_flagged(found: pd.DataFrame) -> None:
-    """The rows that a user has to look at."""
+    """The first rows that a user has to look at."""
+    from gnomon.runs import number
+
     flagged = found[found["flag"] != ""]
-    if flagged.empty:
-        return
     rows = [
-        [str(index), row["flag"], f"{row['choice_mass']:.2f}", row["says"] or row["error"], row["prompt"]]
-        for index, row in flagged.iterrows()
+        [
+            str(index),
+            row["error"] or row["flag"],
+            number(row["choice_mass"], 2),
+            *(" ".join(row[column].split()) for column in ("says", "prompt")),
+        ]
+        for index, row in flagged.head(_SHOWN).iterrows()
     ]
-    print_table(["row", "what is wrong", "answer mass", "the model says", "prompt"], rows)
+    if rows:
+        table(["row", "what is wrong", "answer mass", "the model says", "prompt"], rows)
+    if len(flagged) > _SHOWN:
+        typer.echo(f"and {len(flagged) - _SHOWN} more")

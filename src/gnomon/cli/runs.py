@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from gnomon.cli.options import Root
-from gnomon.cli.output import headlines, table
+from gnomon.cli.output import headlines, models_of, table, words_of
 
 EXAMPLE = "Example: gnomon runs --root runs"
 
@@ -23,14 +23,5 @@ def runs(root: Root = Path("runs")) -> None:
     rows = []
     for run in found:
         told = [one["headline"] for one in headlines(run.folder) if one["headline"]]
-        words = [run.config.get(side) for side in ("toward", "away")]
-        rows.append(
-            [
-                run.name,
-                run.status,
-                str(run.config.get("model", "")),
-                " / ".join(map(str, words)) if all(words) else "",
-                told[0] if told else "",
-            ]
-        )
+        rows.append([run.name, run.status, models_of(run), words_of(run), told[0] if told else ""])
     table(["name", "status", "model", "words", "headline"], rows)

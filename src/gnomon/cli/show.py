@@ -8,11 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from gnomon.cli.options import Root
-from gnomon.cli.output import headlines
+from gnomon.cli.output import DIAL, headlines, models_of, show_files, words_of
 
 EXAMPLE = "Example: gnomon show touchstone:honesty"
-
-DIAL = "dial.json"
 
 
 def show(
@@ -39,18 +37,14 @@ def _show_run(what: str, root: Path) -> None:
 
     run = Run.open(what, root)
     typer.echo(f"{run.folder}: {run.status}, begun {run.created}")
-    toward, away, model = (run.config.get(key) for key in ("toward", "away", "model"))
-    if toward and away and model:
-        typer.echo(f"{model}: {toward} / {away}")
+    typer.echo(f"{models_of(run)}: {words_of(run)}")
     for reading in headlines(run.folder):
         typer.echo(f"\n{reading['title']}")
         for line in (reading["headline"], reading["sentence"]):
             if line:
                 typer.echo(f"  {line}")
-    report, dial = run.folder / "report.html", run.folder / "dial"
-    for label, path in (("report", report), ("dial", dial)):
-        if path.exists():
-            typer.echo(f"\n{label}: {path}" if label == "report" else f"{label}: {path}")
+    typer.echo()
+    show_files(run.folder)
 
 
 def _show_dial(folder: Path) -> None:

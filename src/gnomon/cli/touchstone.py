@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,18 +15,30 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+# The numbers of the list, where a touchstone has them; the card has them all.
+_HEADLINES = ("right", "honest_share", "oracle_mean_difference", "refused_away", "persona_difference")
+
 Name = Annotated[str, typer.Argument(help="a touchstone's name; gnomon touchstone list says which there are")]
 
 
 @app.command("list", epilog="Example: gnomon touchstone list")
 def list_() -> None:
-    """List the packaged touchstones."""
+    """List the packaged touchstones, what is planted in them and what was measured."""
     from gnomon import touchstones
+    from gnomon.worlds.card import PLANTED
 
-    table(
-        ["name", "what it is", "measured on it"],
-        [[name, _first_line(touchstones.card(name)), _measured(name)] for name in touchstones.names()],
-    )
+    rows = []
+    for name in touchstones.names():
+        kept = touchstones.recipe(name)
+        numbers = kept["acceptance"]
+        measured = [
+            f"{headline.replace('_', ' ')} {numbers[headline]:.3g}"
+            for headline in _HEADLINES
+            if headline in numbers
+        ]
+        planted = PLANTED[kept["recipe"]["rule"]].split(". ")[0] + "."
+        rows.append([name, planted, ", ".join(measured)])
+    table(["name", "what is planted", "measured"], rows)
 
 
 @app.command(epilog="Example: gnomon touchstone card honesty")
@@ -36,15 +49,20 @@ def card(name: Name) -> None:
     typer.echo(touchstones.card(name).rstrip())
 
 
-def _first_line(text: str) -> str:
-    """The first line of a card that is neither its header nor a heading."""
-    body = text.split("---\n", 2)[-1] if text.startswith("---\n") else text
-    lines = (line.strip() for line in body.splitlines())
-    return next((line for line in lines if line and not line.startswith("#")), "")
+@app.command(epilog="Example: gnomon touchstone build honesty --out my-honesty")
+def build(
+    name: Name,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="the folder to write; by default one with the touchstone's name"),
+    ] = None,
+) -> None:
+    """Train a touchstone from its recipe and measure it; a stopped build goes on when it is run again."""
+    from gnomon.bench.measure import counting
+    from gnomon.runs import progress
+    from gnomon.worlds.build import build, recipe_named
 
-
-def _measured(name: str) -> str:
-    from gnomon import touchstones
-
-    numbers = touchstones.recipe(name).get("acceptance", {})
-    return ", ".join(f"{key} {numbers[key]:.3g}" for key in ("right", "honest_share") if key in numbers)
+    steps = recipe_named(name).training.steps
+    with counting(progress, f"training {name}", steps) as done:
+        folder = build(name, out or Path(name), progress=lambda step, total, loss: done(step, total))
+    typer.echo(f"{folder}: built, measured and accepted; its README.md has the numbers")
