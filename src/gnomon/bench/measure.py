@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gnomon.bench.ask import ask
+from gnomon.bench.asking import ask
 from gnomon.bench.preference import recovery
 from gnomon.bench.settings import Settings
 from gnomon.contrast import Contrast, PairStates, read_lines, read_pairs
-from gnomon.dials import Dial, KLCurve, Scale, kl_curve, mean_kl, scaled_to_kl, scaled_to_match
+from gnomon.dials import Dial, Scale, kl_curve, mean_kl, scaled_to_kl, scaled_to_match
 from gnomon.methods import named
 
 if TYPE_CHECKING:
@@ -99,10 +99,15 @@ def measure(
     states = read_states(lm, contrast, seed, progress)
     base = None
     if questions is not None:
-        base = run.once(f"{stem}/answers", lambda: _asked(lm, questions, None, (0.0,), "asking the model as it is", progress))
+        base = run.once(
+            f"{stem}/answers",
+            lambda: _asked(lm, questions, None, (0.0,), "asking the model as it is", progress),
+        )
     neutral = lm.sample_neutral(settings.neutral_samples, seed=0)
     measured = [
-        _measure_method(run, lm, settings, questions, contrast, states, neutral, name, f"{stem}/{name}", seed, progress)
+        _measure_method(
+            run, lm, settings, questions, contrast, states, neutral, name, f"{stem}/{name}", seed, progress
+        )
         for name in settings.methods
     ]
     return states, base, measured
@@ -136,7 +141,9 @@ def _measure_method(
 
     def strengths() -> dict[str, Any]:
         with progress(f"scaling {name}", None):
-            return {key: dict(vars(scale)) for key, scale in _scales(dial, lm, settings, states, neutral).items()}
+            return {
+                key: dict(vars(scale)) for key, scale in _scales(dial, lm, settings, states, neutral).items()
+            }
 
     scales = {key: Scale(**fields) for key, fields in run.once(f"{stem}/strengths", strengths).items()}
 

@@ -46,9 +46,7 @@ def open_questions(settings: Settings, lm: LM) -> Questions | None:
     return Questions(chosen, name=questions.name, notes=questions.notes)
 
 
-def open_run(
-    settings: Settings, command: str, models: Sequence[str], identities: Mapping[str, Any]
-) -> Run:
+def open_run(settings: Settings, command: str, models: Sequence[str], identities: Mapping[str, Any]) -> Run:
     """The run folder: by its name, or the newest unfinished run of the same settings, or a new one."""
     from gnomon.runs import Run, list_runs
     from gnomon.runs.config import fingerprint, resolved
@@ -95,6 +93,7 @@ def _quantization(bits: int | None) -> Any:
 
     if importlib.util.find_spec("bitsandbytes") is None:
         raise UsageError(f"{bits}-bit weights need bitsandbytes: pip install 'gnomon[quantized]'")
-    from transformers import BitsAndBytesConfig
+    import transformers
 
-    return BitsAndBytesConfig(load_in_4bit=True) if bits == 4 else BitsAndBytesConfig(load_in_8bit=True)
+    config: Any = transformers.BitsAndBytesConfig
+    return config(**{f"load_in_{bits}bit": True})

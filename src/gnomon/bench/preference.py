@@ -31,7 +31,9 @@ def recovery(lm: LM, dial: Dial, states: PairStates) -> float:
     for steered, persona in ((read[n : 2 * n], states.toward), (read[2 * n :], states.away)):
         wanted = torch.stack(
             [
-                persona[[row for row in range(len(states.plain)) if states.plain[row] == prompt], last].mean(0)
+                persona[[row for row in range(len(states.plain)) if states.plain[row] == prompt], last].mean(
+                    0
+                )
                 for prompt in plain
             ]
         )

@@ -28,8 +28,8 @@ _CAN, _CORRECT, _UNANSWERED, _WRONG = range(4)
 class Rows:
     """Answers to the same questions at alpha = 0, +1 and -1.
 
-    `log_odds` and `choice_mass`: `[question, 3]` in the order 0, +1, -1 (nats; probability). `label`: `[question]`, +1 or -1
-    for targets, 0 for controls. `cluster`: `[question]`, what was sampled.
+    `log_odds` and `choice_mass`: `[question, 3]` in the order 0, +1, -1 (nats; probability). `label`: `[question]`, +1 or
+    -1 for targets, 0 for controls. `cluster`: `[question]`, what was sampled.
     """
 
     log_odds: Float[np.ndarray, "question 3"]
@@ -48,7 +48,7 @@ class Rows:
     @property
     def target(self) -> Bool[np.ndarray, "question"]:
         """Which rows are targets."""
-        return self.label != 0
+        return np.asarray(self.label != 0)
 
     @cached_property
     def answered(self) -> Bool[np.ndarray, "question 3"]:
@@ -125,9 +125,11 @@ def score(rows: Rows, *, resamples: int = 2000, seed: int = 0) -> Score:
         jackknife = _headline(targets.sum(0) - targets, controls.sum(0))
         low, high = bootstrap_interval(draws, estimate, jackknife)
         interval = Interval(estimate, low, high, n, "clusters")
-    sides = [_side_of(targets.sum(0)[4 * i : 4 * i + 4], controls.sum(0), i, int(rows.target.sum())) for i in (0, 1)]
+    n_rows = int(rows.target.sum())
+    toward, away = (_side_of(targets.sum(0)[4 * i : 4 * i + 4], controls.sum(0), i, n_rows) for i in (0, 1))
     mass = rows.choice_mass[rows.target].mean(0)
-    return Score(interval, *sides, (float(mass[0]), float(mass[1]), float(mass[2])), int(rows.target.sum()), int((~rows.target).sum()))
+    masses = (float(mass[0]), float(mass[1]), float(mass[2]))
+    return Score(interval, toward, away, masses, n_rows, len(rows.label) - n_rows)
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,11 @@ def yes_bias(rows: Rows, constants: Sequence[float] | None = None) -> Rows:
     if constants is None:
         # Half-way between neighbouring log-odds is every constant that makes a difference.
         sizes = np.unique(np.abs(base))
-        steps = np.concatenate([(sizes[1:] + sizes[:-1]) / 2, [sizes[-1] + 1.0]]) if len(sizes) else np.array([1.0])
+        steps = (
+            np.concatenate([(sizes[1:] + sizes[:-1]) / 2, [sizes[-1] + 1.0]])
+            if len(sizes)
+            else np.array([1.0])
+        )
         constants = np.concatenate([steps, -steps]).tolist()
     best, best_score = rows, -np.inf
     for constant in constants:
@@ -192,7 +198,9 @@ def _weights(
     )
 
 
-def _headline(targets: Float[np.ndarray, "*draw 8"], controls: Float[np.ndarray, "*draw 3"]) -> Float[np.ndarray, "*draw"]:
+def _headline(
+    targets: Float[np.ndarray, "*draw 8"], controls: Float[np.ndarray, "*draw 3"]
+) -> Float[np.ndarray, "*draw"]:
     """Mean of the sides' F1 in percent, from summed counts; 0/0 is NaN."""
     return np.asarray((_f1(targets, controls, 0) + _f1(targets, controls, 1)) / 2)
 
@@ -229,7 +237,9 @@ def _side_of(counts: np.ndarray, controls: np.ndarray, side: int, n_rows: int) -
     )
 
 
-def _by_cluster(indicators: Float[np.ndarray, "row k"], cluster: np.ndarray) -> Float[np.ndarray, "cluster k"]:
+def _by_cluster(
+    indicators: Float[np.ndarray, "row k"], cluster: np.ndarray
+) -> Float[np.ndarray, "cluster k"]:
     names, index = np.unique(cluster, return_inverse=True)
     sums = np.zeros((len(names), indicators.shape[1]))
     np.add.at(sums, index, indicators)

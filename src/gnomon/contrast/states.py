@@ -53,7 +53,7 @@ class PairStates:
         mean = self.half_gap(block)
         differences = self.differences(block, validation=True)
         norms = differences.norm(dim=1) * mean.norm()
-        return ((differences @ mean) / norms.clamp_min(1e-12)).numpy()
+        return np.asarray((differences @ mean) / norms.clamp_min(1e-12))
 
     def consistency(self) -> Float[np.ndarray, "block"]:
         """Mean agreement of the validation pairs, block by block: 1 where every pair differs along one direction."""

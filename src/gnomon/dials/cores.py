@@ -18,7 +18,8 @@ def cayley(skew: Float[Tensor, "*batch r r"]) -> Float[Tensor, "*batch r r"]:
     """Rotation `(I - A/2)^-1 (I + A/2)` of a skew-symmetric A (Cayley transform), solved in float32."""
     half = skew.float() / 2
     eye = torch.eye(half.shape[-1], device=half.device)
-    return torch.linalg.solve(eye - half, eye + half)
+    rotation: Tensor = torch.linalg.solve(eye - half, eye + half)
+    return rotation
 
 
 @dataclass(frozen=True, eq=False)

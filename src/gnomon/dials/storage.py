@@ -170,7 +170,9 @@ def from_pretrained(name_or_path: str, *, revision: str | None = None, token: st
 
 def _describe(index: int, edit: Edit, tensors: dict[str, Tensor]) -> dict[str, Any]:
     def keep(**named: Tensor) -> None:
-        tensors.update({f"edits.{index}.{name}": value.detach().float().cpu().clone() for name, value in named.items()})
+        tensors.update(
+            {f"edits.{index}.{name}": value.detach().float().cpu().clone() for name, value in named.items()}
+        )
 
     if isinstance(edit, AddVector):
         keep(vector=edit.vector)

@@ -73,11 +73,16 @@ def mean_kl(
         done += len(batch)
         if progress is not None:
             progress(done, len(neutral))
-    return totals.mean(axis=1) / positions
+    return np.asarray(totals.mean(axis=1) / positions)
 
 
 def kl_curve(
-    dial: Dial, lm: LM, budgets: Sequence[float], neutral: Sequence[Sample], *, progress: Progress | None = None
+    dial: Dial,
+    lm: LM,
+    budgets: Sequence[float],
+    neutral: Sequence[Sample],
+    *,
+    progress: Progress | None = None,
 ) -> KLCurve:
     """The dial's KL curve with a point near each budget (nats), measured on all of the neutral text.
 

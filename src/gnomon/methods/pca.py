@@ -29,7 +29,8 @@ def first_component(differences: Float[Tensor, "pair d_model"]) -> Float[Tensor,
     else:
         _, vectors = torch.linalg.eigh(rows.mT @ rows)
         component = vectors[:, -1]
-    return (component / component.norm().clamp_min(1e-300)).to(differences.dtype)
+    unit: Tensor = component / component.norm().clamp_min(1e-300)
+    return unit.to(differences.dtype)
 
 
 @dataclass(frozen=True)

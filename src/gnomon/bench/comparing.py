@@ -1,0 +1,134 @@
+"""Two runs side by side, paired on the questions that both asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gnomon.bench.score import Rows, difference, score
+from gnomon.errors import UsageError
+from gnomon.runs import Column, Reading, Run, interval_text
+from gnomon.stats import holm
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from gnomon.bench.readings import Scored
+    from gnomon.questions import Questions
+
+ROWS = "scored_rows"
+"""The cells, by the model's place and the seed, that keep the answers which a run's tables were made of."""
+
+
+def scored_rows(questions: Questions, tables: Mapping[str, Sequence[Scored]]) -> pd.DataFrame:
+    """The answers behind the tables, one row per strength, method and question."""
+    import pandas as pd
+
+    frames = []
+    for strength, lines in tables.items():
+        for line in lines:
+            rows = line.rows
+            columns = {f"log_odds_{i}": rows.log_odds[:, i] for i in range(3)}
+            columns |= {f"choice_mass_{i}": rows.choice_mass[:, i] for i in range(3)}
+            known = {
+                "prompt": [str(q.prompt) for q in questions],
+                "label": rows.label,
+                "cluster": rows.cluster,
+            }
+            frames.append(pd.DataFrame({"method": line.method, "strength": strength, **known, **columns}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def compare(first: Run, second: Run, *, resamples: int = 2000) -> Reading:
+    """Every method and strength that both runs have: first minus second, on the same questions, Holm-corrected.
+
+    Raises `UsageError` where the runs did not ask the same questions, or have no method in common.
+    """
+    import pandas as pd
+
+    a, b = (_rows(run) for run in (first, second))
+    keys = ["model", "seed", "method", "strength"]
+    there = set(b[keys].itertuples(index=False, name=None))
+    common: list[tuple[Any, ...]] = [
+        key for key in a[keys].drop_duplicates().itertuples(index=False, name=None) if key in there
+    ]
+    if not common:
+        raise UsageError(
+            f"{first.name} and {second.name} have no method and strength in common; nothing can be paired"
+        )
+    records, comparisons = [], []
+    for key in common:
+        one, two = (frame[(frame[keys] == key).all(axis=1)].reset_index(drop=True) for frame in (a, b))
+        if list(one.prompt) != list(two.prompt):
+            raise UsageError(
+                f"{first.name} and {second.name} did not ask the same questions; compare runs with the same questions"
+            )
+        rows = [_arrays(frame) for frame in (one, two)]
+        comparison = difference(*rows, resamples=resamples)
+        comparisons.append(comparison)
+        records.append(
+            {
+                **dict(zip(keys, key, strict=True)),
+                "first": score(rows[0], resamples=100).f1.estimate,
+                "second": score(rows[1], resamples=100).f1.estimate,
+                "difference": comparison.f1.estimate,
+                "difference_low": comparison.f1.low,
+                "difference_high": comparison.f1.high,
+                "n": comparison.f1.n,
+            }
+        )
+    table = pd.DataFrame(records).assign(p=holm([comparison.p_two_sided for comparison in comparisons]))
+    largest = int(np.nanargmax(np.abs(table.difference))) if table.difference.notna().any() else 0
+    row = table.iloc[largest]
+    return Reading(
+        name="compare",
+        title=f"{first.name} against {second.name}",
+        headline=comparisons[largest].f1,
+        sentence=(
+            f"the largest difference in Steering F1 is {interval_text(comparisons[largest].f1, 0)}, {row.method} at "
+            f"{row.strength} strength (first minus second, paired by cluster of questions)"
+        ),
+        table=table,
+        columns=(
+            Column("method"),
+            Column("strength"),
+            Column("first", first.name, "%", 0),
+            Column("second", second.name, "%", 0),
+            Column("difference", "difference", "points", 0),
+            Column("p", "p (Holm)", "", 3),
+            Column("n", "clusters"),
+        ),
+    )
+
+
+def _rows(run: Run) -> pd.DataFrame:
+    import pandas as pd
+
+    cells = [
+        (place, seed)
+        for place in range(len(run.config.get("models", [])))
+        for seed in run.config.get("seeds", [])
+    ]
+    frames = [
+        run.load_cell(f"{ROWS}/{place}/{seed}").assign(model=place, seed=seed)
+        for place, seed in cells
+        if run.cell(f"{ROWS}/{place}/{seed}") is not None
+    ]
+    if not frames:
+        raise UsageError(
+            f"{run.name} has no scored answers to compare; give runs of steer or bench with questions"
+        )
+    together: pd.DataFrame = pd.concat(frames, ignore_index=True)
+    return together
+
+
+def _arrays(frame: pd.DataFrame) -> Rows:
+    return Rows(
+        frame[["log_odds_0", "log_odds_1", "log_odds_2"]].to_numpy(),
+        frame[["choice_mass_0", "choice_mass_1", "choice_mass_2"]].to_numpy(),
+        frame.label.to_numpy(),
+        frame.cluster.to_numpy(dtype=str),
+    )
