@@ -21,6 +21,7 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
     Qwen3MoeConfig,
+    Qwen3NextConfig,
 )
 
 from gnomon.lm import LM, Chat
@@ -78,6 +79,11 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     ),
     "mixtral": lambda: MixtralConfig(**COMMON, **EXPERTS, num_local_experts=4),
     "qwen3_moe": lambda: Qwen3MoeConfig(**COMMON, **EXPERTS, num_experts=4, moe_intermediate_size=24),
+    "qwen3_next": lambda: Qwen3NextConfig(  # one block of linear attention, whose cache is a running state
+        **COMMON, **EXPERTS, num_experts=4, moe_intermediate_size=24, shared_expert_intermediate_size=16,
+        linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=8,
+        layer_types=["linear_attention", "full_attention"],
+    ),
 }  # fmt: skip
 
 # Longer than the sliding window, of several lengths, and with beginnings in common.
@@ -185,7 +191,9 @@ def reference(
             hidden = output[0] if isinstance(output, tuple) else output
             edited = hidden + delta(args[0])
             if not first_token:
-                edited = torch.cat([hidden[:, :1], edited[:, 1:]], dim=1)
+                # A shared expert sees the positions flat; the sequence is alone here, so its first is the first row.
+                at = hidden.dim() - 2
+                edited = torch.cat([hidden.narrow(at, 0, 1), edited.narrow(at, 1, len(ids) - 1)], dim=at)
             return (edited, *output[1:]) if isinstance(output, tuple) else edited
 
         return hook

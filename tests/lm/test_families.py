@@ -18,7 +18,8 @@ def test_blocks_are_the_text_decoders(family: LM) -> None:
 def test_residuals_equal_the_reference(family: LM, helpers, monkeypatch, shared: bool) -> None:
     # At 32 tokens per batch a shared beginning pays off after one token saved.
     monkeypatch.setattr(family, "tokens_per_batch", 32 if shared else 2048)
-    monkeypatch.setitem(vars(family), "caches_expand", shared)
+    if not shared:
+        monkeypatch.setitem(vars(family), "caches_expand", False)
     states = family.residuals(helpers.prompts)
     assert states.dtype == torch.float32
     for row, ids in enumerate(family.encode(helpers.prompts)):
@@ -36,6 +37,9 @@ def test_shared_beginnings_are_used(family: LM, helpers, monkeypatch) -> None:
 
     monkeypatch.setattr(family, "forward", forward)
     family.residuals(helpers.prompts)
+    if family.name == "qwen3_next":
+        assert not family.caches_expand
+        return
     assert sum(seen) < sum(map(len, family.encode(helpers.prompts)))
 
 

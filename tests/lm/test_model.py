@@ -127,7 +127,9 @@ def test_a_batch_that_does_not_fit_is_halved(lm: LM, helpers, monkeypatch, fits:
         return inner(input_ids=input_ids, **arguments)
 
     monkeypatch.setattr(lm.model, "forward", forward)
+    budget = lm.tokens_per_batch
     fewer, same, again = everything()
+    assert lm.settings["tokens_per_batch"] == lm.tokens_per_batch < budget
     helpers.assert_close(fewer, states)
     assert abs(same.log_prob - answers.log_prob).max() < 1e-5
     assert again == texts

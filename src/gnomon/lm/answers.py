@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnomon.errors import UsageError
-from gnomon.lm.batches import Progress, Tokens, cut, halving, pad
+from gnomon.lm.batches import Progress, Tokens, in_batches, pad
 from gnomon.lm.prompts import Chat, Prompt
 from gnomon.lm.reading import select
 
@@ -88,15 +89,14 @@ def answers(
     lengths = [len(one.ids) for one in asked]
     order = sorted(range(len(asked)), key=lambda row: (lm.alphas_of(row), lengths[row]))
     done = 0
-    for batch in cut(lengths, order, lm.tokens_per_batch, lm.rows_per_batch):
-        for rows, found in halving(lambda rows: _walk(lm, asked, rows), batch):
-            for row, of_spelling in zip(rows, found, strict=True):
-                log_prob[row] = [_log_sum(of_spelling, spellings) for spellings in asked[row].classes]
-                refusals = asked[row].refusals
-                refusal_mass[row] = np.exp(_log_sum(of_spelling, refusals)) if refusals else np.nan
-            done += len(rows)
-            if progress is not None:
-                progress(done, len(asked))
+    for rows, found in in_batches(lm, lengths, order, lm.rows_per_batch, partial(_walk, lm, asked)):
+        for row, of_spelling in zip(rows, found, strict=True):
+            log_prob[row] = [_log_sum(of_spelling, spellings) for spellings in asked[row].classes]
+            refusals = asked[row].refusals
+            refusal_mass[row] = np.exp(_log_sum(of_spelling, refusals)) if refusals else np.nan
+        done += len(rows)
+        if progress is not None:
+            progress(done, len(asked))
     return Answers(
         log_prob=log_prob,
         log_odds=log_prob[:, 0] - log_prob[:, 1],

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from gnomon.errors import Failure
+
+if TYPE_CHECKING:
+    from gnomon.lm.model import LM
 
 Progress = Callable[[int, int], None]
 """Called with how many prompts are done, and of how many."""
@@ -65,28 +68,37 @@ def cut(costs: Sequence[int], order: Sequence[int], budget: int, rows: int) -> I
         yield run
 
 
-def halving(run: Callable[[list[int]], Result], rows: list[int]) -> Iterator[tuple[list[int], Result]]:
-    """Run a batch of rows; where memory runs out, run it in halves.
+def in_batches(
+    lm: LM, costs: Sequence[int], order: Sequence[int], rows: int, run: Callable[[list[int]], Result]
+) -> Iterator[tuple[list[int], Result]]:
+    """Run the rows in batches of `lm.tokens_per_batch`, at most `rows` at once; yields each batch with its result.
+
+    Where memory runs out, the LM's budget is halved for good (and `lm.settings` says so), and the batch is run again
+    in smaller ones. A smaller batch changes sums in their last bit.
 
     Raises:
         Failure: One row alone does not fit.
     """
-    try:
-        result = run(rows)
-    except RuntimeError as error:
-        if not _out_of_memory(error):
-            raise
-        if len(rows) == 1:
-            raise Failure(
-                "One prompt alone does not fit into memory: use a smaller model or dtype."
-            ) from None
-    else:
-        yield rows, result
-        return
-    # Outside the except clause, whose traceback would hold on to the failed forward's memory.
-    half = len(rows) // 2
-    yield from halving(run, rows[:half])
-    yield from halving(run, rows[half:])
+    waiting = list(cut(costs, order, lm.tokens_per_batch, rows))
+    while waiting:
+        batch = waiting.pop(0)
+        try:
+            result = run(batch)
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise Failure(
+                    "One prompt alone does not fit into memory: use a smaller model or dtype."
+                ) from None
+        else:
+            yield batch, result
+            continue
+        # Outside the except clause, whose traceback would hold on to the failed forward's memory.
+        lm.tokens_per_batch = max(1, lm.tokens_per_batch // 2)
+        lm.settings["tokens_per_batch"] = lm.tokens_per_batch
+        left = [row for part in (batch, *waiting) for row in part]
+        waiting = list(cut(costs, left, lm.tokens_per_batch, max(1, len(batch) // 2)))
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -11,6 +11,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -60,14 +61,33 @@ class Steering(Protocol):
 
 
 @dataclass(frozen=True)
+class _Rows:
+    """The rows of a batch by coefficient, so that an edit is computed per coefficient and never per row."""
+
+    levels: tuple[float, ...]  # every coefficient of the batch
+    members: tuple[Tensor, ...]  # the rows of each
+    inverse: Tensor  # puts the concatenated members back in the order of the batch
+    level_of: Tensor  # [batch], which of the levels each row has
+
+
+@lru_cache(maxsize=64)
+def _by_level(alphas: tuple[float, ...], device: torch.device) -> _Rows:
+    levels = tuple(dict.fromkeys(alphas))
+    # Kept for later forwards, which may need gradients that inference tensors refuse.
+    with torch.inference_mode(False):
+        level_of = torch.tensor([levels.index(alpha) for alpha in alphas], device=device)
+        members = tuple((level_of == level).nonzero().squeeze(1) for level in range(len(levels)))
+        return _Rows(levels, members, torch.cat(members).argsort(), level_of)
+
+
+@dataclass(frozen=True)
 class _Forward:
     """What one forward pass of the model looks like to the hooks inside it."""
 
     batch: int
     positions: int
     acts: Tensor | None  # [batch or 1, position, 1], True where the edits act; None: everywhere
-    groups: tuple[tuple[float, Tensor], ...]  # every coefficient of the batch, with its rows
-    inverse: Tensor  # puts the concatenated groups back in the order of the batch
+    rows: _Rows
 
 
 class Editing:
@@ -136,8 +156,8 @@ class Editing:
         if self._depth == 0:
             self._forward, self._everywhere = None, None
             self._forward = self._read(module, args, kwargs)
-            if self._forward.acts is None and len(self._forward.groups) == 1:
-                self._everywhere = self._forward.groups[0][0]
+            if self._forward.acts is None and len(self._forward.rows.levels) == 1:
+                self._everywhere = self._forward.rows.levels[0]
         self._depth += 1
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], output: object) -> None:
@@ -156,52 +176,47 @@ class Editing:
         cache = kwargs.get("past_key_values")
         past = cache.get_seq_length() if cache is not None else 0
         acts = self._acting(kwargs.get("attention_mask"), past, batch, positions, tokens.device)
-        groups, inverse = self._groups(batch, tokens.device)
-        return _Forward(batch, positions, None if acts is None else acts.unsqueeze(-1), groups, inverse)
+        rows = _by_level(self._alphas(batch), tokens.device)
+        return _Forward(batch, positions, None if acts is None else acts.unsqueeze(-1), rows)
 
     def _acting(
         self, mask: Tensor | None, past: int, batch: int, positions: int, device: torch.device
     ) -> Tensor | None:
         """`[batch or 1, position]`: True where the edits act; None where that is every position."""
-        if mask is None:
-            if past or self.first_token:
-                return None
-            return (torch.arange(positions, device=device) > 0).unsqueeze(0)
-        if not isinstance(mask, Tensor) or mask.dim() != 2 or mask.shape[0] != batch:
+        if mask is not None and (not isinstance(mask, Tensor) or mask.dim() != 2 or mask.shape[0] != batch):
             raise UsageError(
                 "A steered forward tells padding from tokens by the attention_mask [batch, position]: pass that "
                 "one, and a dynamic cache in generate()."
             )
-        if mask.shape[1] < past + positions:
+        if mask is not None and mask.shape[1] < past + positions:
             raise UsageError(
                 f"The attention_mask covers {mask.shape[1]} of {past + positions} cached and new positions: "
                 "pass the mask of the whole sequence, so that padding is known."
             )
+        if mask is None or bool(mask[:, : past + positions].all()):
+            if past or self.first_token:
+                return None
+            return (torch.arange(positions, device=device) > 0).unsqueeze(0)
         acts = mask[:, past : past + positions].bool()
         if not self.first_token:
             begun = mask[:, :past].bool().any(dim=1, keepdim=True)
             acts = acts & (begun | (acts.cumsum(dim=1) > 1))
         return None if bool(acts.all()) else acts
 
-    def _groups(self, batch: int, device: torch.device) -> tuple[tuple[tuple[float, Tensor], ...], Tensor]:
-        """The rows of each coefficient, so that an edit is computed per coefficient and never per row."""
+    def _alphas(self, batch: int) -> tuple[float, ...]:
+        """The coefficient of every row of the batch."""
         if self.rows is not None:
-            alphas = [self.alpha(row) for row in self.rows]
+            alphas = tuple(self.alpha(row) for row in self.rows)
         elif batch % len(self.alphas):
             raise UsageError(
                 f"{len(self.alphas)} coefficients cannot be shared out over a batch of {batch} rows: give one "
                 "alpha, or one per row."
             )
         else:
-            repeats = batch // len(self.alphas)
-            alphas = [alpha for alpha in self.alphas for _ in range(repeats)]
+            alphas = tuple(alpha for alpha in self.alphas for _ in range(batch // len(self.alphas)))
         if len(alphas) != batch:
             raise Failure(f"{len(alphas)} prompts were announced for a batch of {batch} rows.")
-        members: dict[float, list[int]] = {}
-        for row, alpha in enumerate(alphas):
-            members.setdefault(alpha, []).append(row)
-        groups = tuple((alpha, torch.tensor(rows, device=device)) for alpha, rows in members.items())
-        return groups, torch.cat([rows for _, rows in groups]).argsort()
+        return alphas
 
     def _hook(self, functions: dict[float, Delta]) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
@@ -229,19 +244,24 @@ class Editing:
                 "every position, so it can only be steered with one coefficient and without padding."
             )
         # Some modules (a router, a shared expert) see the positions of all rows in one long dimension.
-        x, rows = x.reshape(*shape, -1), y.reshape(*shape, -1)
-        if len(forward.groups) == 1:
-            alpha = forward.groups[0][0]
-            edited = rows + functions[alpha](x) if alpha != 0 else rows
-        else:
-            parts = [
-                (functions[alpha](x.index_select(0, own)) if alpha != 0 else rows.new_zeros(1)).expand(
-                    len(own), *rows.shape[1:]
-                )
-                for alpha, own in forward.groups
-            ]
-            # Concatenated and put back in order, not written in place, so that gradients reach every part.
-            edited = rows + torch.cat(parts).index_select(0, forward.inverse)
+        x, hidden = x.reshape(*shape, -1), y.reshape(*shape, -1)
+        edited = hidden + _addition(forward.rows, functions, x, hidden)
         if forward.acts is not None:
-            edited = torch.where(forward.acts, edited, rows)
+            edited = torch.where(forward.acts, edited, hidden)
         return edited.reshape(y.shape)
+
+
+def _addition(rows: _Rows, functions: dict[float, Delta], x: Tensor, hidden: Tensor) -> Tensor:
+    """What is added to `hidden`, each row by its own coefficient; broadcasts to `[batch, position, d_out]`."""
+    nothing = hidden.new_zeros(hidden.shape[-1])
+    if len(rows.levels) == 1:
+        return functions[rows.levels[0]](x) if rows.levels[0] != 0 else nothing
+    parts = [
+        functions[level](x.index_select(0, own)) if level != 0 else nothing
+        for level, own in zip(rows.levels, rows.members, strict=True)
+    ]
+    if all(part.dim() == 1 for part in parts):
+        return torch.stack(parts).index_select(0, rows.level_of).unsqueeze(1)
+    # Concatenated and put back in order, not written in place, so that gradients reach every part.
+    whole = [part.expand(len(own), *hidden.shape[1:]) for part, own in zip(parts, rows.members, strict=True)]
+    return torch.cat(whole).index_select(0, rows.inverse)

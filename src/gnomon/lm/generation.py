@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gnomon.errors import UsageError
-from gnomon.lm.batches import cut, halving, pad
+from gnomon.lm.batches import in_batches, pad
 from gnomon.lm.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -115,10 +115,11 @@ def _continue(lm: LM, prompts: Sequence[Prompt], wish: _Wish) -> list[list[int]]
     costs = [len(row) + wish.max_new_tokens for row in ids]
     order = sorted(range(len(ids)), key=lambda row: (lm.alphas_of(row), costs[row]))
     result: list[list[int]] = [[] for _ in ids]
-    for batch in cut(costs, order, lm.tokens_per_batch, lm.rows_per_batch):
-        for rows, texts in halving(lambda rows: _whole(lm, ids, rows, wish), batch):
-            for row, tokens in zip(rows, texts, strict=True):
-                result[row] = tokens
+    for rows, texts in in_batches(
+        lm, costs, order, lm.rows_per_batch, lambda rows: _whole(lm, ids, rows, wish)
+    ):
+        for row, tokens in zip(rows, texts, strict=True):
+            result[row] = tokens
     return result
 
 

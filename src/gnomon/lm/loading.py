@@ -57,7 +57,7 @@ def load(
                 "quantization_config": quantization_config,
             },
         )
-        if device_map is None and quantization_config is None:
+        if device_map is None and not getattr(model, "is_quantized", False):
             model = model.to(place)
         if adapter is not None:
             model = _merge(model, adapter, quantization_config)
@@ -87,17 +87,24 @@ def _plain(config: Any) -> Any:
 # -- before anything is read -----------------------------------------------------------------------------------------
 
 
+_EXTRAS = {"peft": "adapters", "bitsandbytes": "quantized", "accelerate": "large"}
+
+
 def _need_extras(adapter: str | None, device_map: Any, quantization_config: Any) -> None:
-    needs = {
-        "adapters": ("an adapter", "peft", adapter is not None),
-        "quantized": ("a bitsandbytes model", "bitsandbytes", _wants_bitsandbytes(quantization_config)),
-        "large": ("a device_map", "accelerate", device_map is not None),
+    wanted = {
+        "peft": adapter is not None,
+        "bitsandbytes": _wants_bitsandbytes(quantization_config),
+        "accelerate": device_map is not None,
     }
-    for extra, (what, package, wanted) in needs.items():
-        if wanted and importlib.util.find_spec(package) is None:
-            raise UsageError(
-                f"Opening {what} needs the package {package}: install it with pip install 'gnomon[{extra}]'."
-            )
+    for package, needed in wanted.items():
+        if needed and importlib.util.find_spec(package) is None:
+            raise _missing(package)
+
+
+def _missing(package: str) -> UsageError:
+    return UsageError(
+        f"Opening this model needs the package {package}: install it with pip install 'gnomon[{_EXTRAS[package]}]'."
+    )
 
 
 def _wants_bitsandbytes(config: Any) -> bool:
@@ -295,7 +302,13 @@ def _explained(name: str) -> Iterator[None]:
         raise Failure(
             f"The model {name} does not fit into the device's memory: use a smaller dtype, device='cpu' or a device_map."
         ) from error
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
+    except ImportError as error:
+        # A checkpoint that is saved quantised asks for its package only when it is read.
+        for package in _EXTRAS:
+            if package in str(error):
+                raise _missing(package) from error
+        raise UsageError(f"The model {name} cannot be opened: {_first_line(error)}") from error
+    except (ValueError, OSError, RuntimeError) as error:
         raise UsageError(f"The model {name} cannot be opened: {_first_line(error)}") from error
 
 

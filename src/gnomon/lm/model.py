@@ -83,6 +83,7 @@ class LM:
         self.tokens_per_batch = 2048 if on_cpu else 16384
         # Full-vocabulary logits are the largest tensor: 128 MiB of float32 on a CPU, 1 GiB elsewhere.
         self.logits_per_batch = 2**25 if on_cpu else 2**28
+        self.settings["tokens_per_batch"] = self.tokens_per_batch
 
     @classmethod
     def load(

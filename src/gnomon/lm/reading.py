@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gnomon.errors import UsageError
-from gnomon.lm.batches import Progress, cut, halving, pad
+from gnomon.lm.batches import Progress, in_batches, pad
 from gnomon.lm.prefixes import Group, share
 from gnomon.lm.prompts import Prompt
 
@@ -48,12 +48,11 @@ def residuals(
         order = sorted(group.rows, key=lambda row: (lm.alphas_of(row), lengths[row]))
         cache = _shared_cache(lm, ids[order[0]][: group.shared], order[0], wanted) if group.shared else None
         read = partial(_read, lm, ids, wanted, cache, group.shared)
-        for batch in cut(lengths, order, lm.tokens_per_batch, lm.tokens_per_batch):
-            for rows, states in halving(read, batch):
-                result[rows] = states
-                done += len(rows)
-                if progress is not None:
-                    progress(done, len(ids))
+        for rows, states in in_batches(lm, lengths, order, len(order), read):
+            result[rows] = states
+            done += len(rows)
+            if progress is not None:
+                progress(done, len(ids))
     return result
 
 
@@ -127,5 +126,8 @@ def select(cache: Any, rows: Tensor) -> Any:
     """The given rows of a cache, as a cache of its own; a row may be taken several times."""
     selected = copy.copy(cache)
     selected.layers = [copy.copy(layer) for layer in cache.layers]
+    for layer in selected.layers:
+        # Linear-attention layers keep their states in dicts, which a shallow copy would share.
+        vars(layer).update({name: dict(held) for name, held in vars(layer).items() if isinstance(held, dict)})
     selected.reorder_cache(rows)
     return selected
