@@ -78,6 +78,7 @@ def make_run(reading: Reading) -> Callable[..., Run]:
             run.add(reading)
         (run.folder / "report.html").write_text("<p>page</p>")
         (run.folder / "dial").mkdir()
+        (run.folder / "dial" / "dial.json").write_text("{}")
         return run
 
     return make

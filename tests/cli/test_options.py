@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.main import get_command
 
+import gnomon.bench
 from gnomon.bench.settings import ModelSettings, Settings
 from gnomon.cli import app
 from gnomon.cli.options import told
@@ -20,7 +22,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, invoke: Callable[..., Any]) -> Callab
 
     def settings(*arguments: object) -> Settings:
         seen: list[Settings] = []
-        monkeypatch.setattr("gnomon.bench.steer", seen.append, raising=False)
+        monkeypatch.setitem(vars(gnomon.bench), "steer", seen.append)
         monkeypatch.setattr("gnomon.cli.steer.show_run", lambda run, as_json: None)
         result = invoke("steer", *arguments)
         assert result.exit_code == 0, result.output
@@ -137,3 +139,22 @@ def test_help_shows_description_and_default(invoke: Callable[..., Any]) -> None:
         assert field.description in shown
         if isinstance(field.default, (int, float, str)):
             assert f"{field.description} [default: {field.default}]" in shown, name
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command with its full name, groups too."""
+    waiting = [("gnomon", get_command(app))]
+    while waiting:
+        name, command = waiting.pop()
+        yield name, command
+        waiting += [(f"{name} {inner}", one) for inner, one in getattr(command, "commands", {}).items()]
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=[name for name, _ in commands()])
+def test_every_help_has_an_example_that_can_be_typed(name: str, command: Any) -> None:
+    said, _, example = command.epilog.partition("Example: ")
+    assert (said, example.startswith(f"{name} ")) == ("", True)
+    command, words = get_command(app), shlex.split(example)[1:]
+    while hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+    command.make_context(name, words)  # raises where the example is wrong

@@ -5,6 +5,7 @@ Every line is a prompt of its own: a prompt has one user turn, and earlier lines
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from collections.abc import Iterator
@@ -117,7 +118,8 @@ def lines(session: Session) -> Iterator[str]:
     """What the user types, line by line; without a prompt where lines are piped in."""
     typed = sys.stdin.isatty()
     if typed:
-        import readline  # noqa: F401  # input() keeps a history of lines once it is imported
+        with contextlib.suppress(ImportError):  # Windows has none
+            import readline  # noqa: F401  # input() keeps a history of lines once it is imported
     while True:
         try:
             yield input(f"[{signed(session.alpha)}] > " if typed else "")

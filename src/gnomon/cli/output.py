@@ -130,17 +130,17 @@ def document(reading: Reading) -> dict[str, Any]:
     }
 
 
-def headlines(folder: Path) -> list[dict[str, Any]]:
-    """Name, title, sentence and headline (in words) of a run's readings, without opening their tables."""
+def headlines(folder: Path) -> list[dict[str, str]]:
+    """Title, sentence and headline (in words) of a run's main readings, without opening their tables."""
     from gnomon.runs import interval_text, storage
     from gnomon.stats import Interval
 
     found = []
-    for path in sorted(folder.glob("readings/[0-9][0-9]-*/reading.json")):
+    for path in sorted(folder.glob(f"readings/*{MAIN}*/reading.json")):
         kept = storage.from_json(storage.read(path), path)
-        headline = kept["headline"]
-        text = "" if headline is None else interval_text(Interval.from_dict(headline))
-        found.append({**{key: kept[key] for key in ("name", "title", "sentence")}, "headline": text})
+        interval = kept["headline"]
+        headline = "" if interval is None else interval_text(Interval.from_dict(interval))
+        found.append({"title": kept["title"], "headline": headline, "sentence": kept["sentence"]})
     return found
 
 
