@@ -1,246 +1,302 @@
-"""Steering F1: what a dial is worth on signed questions, with an interval that resamples what was sampled.
+"""Steering F1: what a dial's answers are worth, with its interval. Knows no model.
 
-Pure arrays in, numbers out: knows nothing of models, dials or files. The definition is in docs/steering.md.
+A dial should move every target question to the answer that is asked for, in both directions, and move nothing else. Rows
+flipped the wrong way count twice, destroyed answers once, and changed controls as false positives.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
+from numpy.typing import NDArray
 
+from gnomon.bench.rows import TIE, Rows, control_marks, counts, target_marks
+from gnomon.bench.uncertainty import Drawn, in_step, steering_f1, unseen
 from gnomon.errors import UsageError
-from gnomon.stats import Interval, bootstrap_interval, multinomial_weights, paired_p_values
+from gnomon.stats import Interval, Paired, bootstrap, mean_of, t_interval
 
-TIE = 1e-6
-"""Log-odds (nats) within this of zero are ties, which are no flips: batch sizes change sums by less."""
 ROOM = 20
-"""A side with fewer rows than this to flip has no room to measure."""
+"""A side with fewer rows to flip is not measured."""
 
-SIDES = (1, -1)
-_CAN, _CORRECT, _UNANSWERED, _WRONG = range(4)
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """Answers to the same questions at alpha = 0, +1 and -1.
-
-    `log_odds` and `choice_mass`: `[question, 3]` in the order 0, +1, -1 (nats; probability). `label`: `[question]`, +1 or
-    -1 for targets, 0 for controls. `cluster`: `[question]`, what was sampled.
-    """
-
-    log_odds: Float[np.ndarray, "question 3"]
-    choice_mass: Float[np.ndarray, "question 3"]
-    label: Int[np.ndarray, "question"]
-    cluster: np.ndarray
-
-    def __post_init__(self) -> None:
-        n = len(self.label)
-        shapes = {self.log_odds.shape, self.choice_mass.shape}
-        if shapes != {(n, 3)} or len(self.cluster) != n:
-            raise UsageError(f"{n} labels need log-odds and choice mass of shape [{n}, 3] and {n} clusters")
-        if not set(np.unique(self.label)) <= {-1, 0, 1}:
-            raise UsageError("a label is +1, -1, or 0 for a control")
-
-    @property
-    def target(self) -> Bool[np.ndarray, "question"]:
-        """Which rows are targets."""
-        return np.asarray(self.label != 0)
-
-    @cached_property
-    def answered(self) -> Bool[np.ndarray, "question 3"]:
-        """Whether a row kept at least half of its own choice mass at alpha = 0."""
-        return np.asarray(self.choice_mass >= 0.5 * self.choice_mass[:, :1])
-
-    @cached_property
-    def target_counts(self) -> Float[np.ndarray, "cluster 8"]:
-        """Per cluster of targets: can, C, U, W of the toward side, then of the away side."""
-        rows = self.target
-        indicators = np.hstack([self._side(side)[rows] for side in SIDES]).astype(float)
-        return _by_cluster(indicators, self.cluster[rows])
-
-    @cached_property
-    def control_counts(self) -> Float[np.ndarray, "cluster 3"]:
-        """Per cluster of controls: rows, changed or unanswered at +1, the same at -1."""
-        rows = ~self.target
-        sign = np.sign(np.where(np.abs(self.log_odds) < TIE, 0.0, self.log_odds))[rows]
-        # A tie is no side: leaving it or landing on it flips nothing.
-        moved = (sign[:, 1:] * sign[:, :1] < 0) | ~self.answered[rows][:, 1:]
-        return _by_cluster(np.hstack([np.ones((len(moved), 1)), moved]).astype(float), self.cluster[rows])
-
-    def _side(self, side: int) -> Bool[np.ndarray, "question 4"]:
-        column = 1 if side == 1 else 2
-        before = side * self.label * self.log_odds[:, 0]
-        after = side * self.label * self.log_odds[:, column]
-        answered = self.answered[:, column]
-        can, had = before <= -TIE, before >= TIE
-        flipped_back = (after <= -TIE) | ~answered
-        return np.stack([can, can & answered & (after >= TIE), can & ~answered, had & flipped_back], axis=1)
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the score: rows that could flip, and what happened, in percent of all target rows."""
+    """One direction of a dial: +1 toward the first word, -1 away from it.
 
-    f1: float
-    precision: float
-    recall: float
-    n_can: int
-    correct: float
-    wrong: float
-    unanswered: float
-    arbitrary: float
+    Attributes:
+        can: target rows that do not yet answer as asked.
+        right: target rows that already do.
+        flipped: of `can`, those flipped as asked (C).
+        wrong: of `right`, those flipped the wrong way or destroyed (W).
+        unanswered: of `can`, those destroyed or refused (U).
+        changed: share of the controls whose answer changed or that are unanswered; NaN without controls.
+    """
+
+    can: int
+    right: int
+    flipped: int
+    wrong: int
+    unanswered: int
+    changed: float
+
+    @property
+    def arbitrary(self) -> float:
+        """Changed controls, as many as they would be among `can` rows (A)."""
+        return self.changed * self.can
+
+    @property
+    def net(self) -> int:
+        """C - 2 W - U."""
+        return self.flipped - 2 * self.wrong - self.unanswered
+
+    @property
+    def precision(self) -> float:
+        """Net flips per changed row; NaN where nothing changed."""
+        moved = self.flipped + self.wrong + self.unanswered + self.arbitrary
+        return self.net / moved if moved else math.nan
+
+    @property
+    def recall(self) -> float:
+        """Net flips per row that could flip."""
+        return self.net / self.can if self.can else math.nan
+
+    @property
+    def f1(self) -> float:
+        """2 net / (C + W + U + A + can) in percent, -400 to 100; NaN with too few rows to flip, or no controls."""
+        if self.can < ROOM:
+            return math.nan
+        moved = self.flipped + self.wrong + self.unanswered + self.arbitrary
+        return 200 * self.net / (moved + self.can)
+
+    @property
+    def percentages(self) -> dict[str, float]:
+        """C and U in percent of `can`, W of `right`, A of the controls; NaN where there are no such rows."""
+        parts = (
+            ("C", self.flipped, self.can),
+            ("W", self.wrong, self.right),
+            ("U", self.unanswered, self.can),
+        )
+        shares = {name: 100 * count / of if of else math.nan for name, count, of in parts}
+        return {**shares, "A": 100 * self.changed}
 
 
 @dataclass(frozen=True)
 class Score:
-    """Steering F1 in percent with its interval, its two sides, and the choice mass (mean probability) at 0, +1, -1."""
+    """Steering F1 with what it is made of.
 
-    f1: Interval
+    Attributes:
+        interval: the mean of the two sides' F1; n counts the clusters of target rows.
+        toward: the side of alpha = +1.
+        away: the side of alpha = -1.
+        choice_mass: mean over all rows at alpha -1, 0, +1, by "-1", "0", "+1".
+        refusal_mass: likewise; NaN where it is not measured.
+        targets: target rows.
+        controls: control rows.
+        p_above_zero: one-sided p of "the score is at most 0"; NaN where it is not measured.
+    """
+
+    interval: Interval
     toward: Side
     away: Side
-    choice_mass: tuple[float, float, float]
-    n_rows: int
-    n_controls: int
+    choice_mass: dict[str, float]
+    refusal_mass: dict[str, float]
+    targets: int
+    controls: int
+    p_above_zero: float
 
+    @property
+    def f1(self) -> float:
+        """The headline in percent; NaN where a side has too few rows to flip."""
+        return self.interval.estimate
 
-def score(rows: Rows, *, resamples: int = 2000, seed: int = 0) -> Score:
-    """Steering F1 of the answers: 2 net / (C + W + U + A + n_can) per side, net = C - 2 W - U, mean of the sides.
-
-    A side with fewer than `ROOM` rows to flip is missing (NaN), and so is then the headline. The interval resamples
-    clusters of targets and clusters of controls.
-    """
-    targets, controls = rows.target_counts, rows.control_counts
-    estimate = float(_headline(targets.sum(0), controls.sum(0)))
-    roomy = bool((targets.sum(0)[[_CAN, 4 + _CAN]] >= ROOM).all())
-    n = len(targets)
-    if not roomy or not np.isfinite(estimate):
-        interval = Interval(float("nan"), float("nan"), float("nan"), n, "clusters")
-    else:
-        weights, control_weights = _weights(rows, resamples, seed)
-        draws = _headline(weights @ targets, control_weights @ controls)
-        jackknife = _headline(targets.sum(0) - targets, controls.sum(0))
-        low, high = bootstrap_interval(draws, estimate, jackknife)
-        interval = Interval(estimate, low, high, n, "clusters")
-    n_rows = int(rows.target.sum())
-    toward, away = (_side_of(targets.sum(0)[4 * i : 4 * i + 4], controls.sum(0), i, n_rows) for i in (0, 1))
-    mass = rows.choice_mass[rows.target].mean(0)
-    masses = (float(mass[0]), float(mass[1]), float(mass[2]))
-    return Score(interval, toward, away, masses, n_rows, len(rows.label) - n_rows)
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as strict JSON; a missing number is null."""
+        sides = {
+            name: {
+                **vars(side),
+                **side.percentages,
+                "f1": side.f1,
+                "precision": side.precision,
+                "recall": side.recall,
+            }
+            for name, side in (("toward", self.toward), ("away", self.away))
+        }
+        fields: dict[str, Any] = _strict({**vars(self), **sides, "f1": self.f1})
+        return {**fields, "interval": self.interval.to_dict()}
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Score of one method minus that of another on the same questions: interval, two-sided and one-sided p values."""
+class Seeds:
+    """Steering F1 over seeds: the mean with its interval over dilemmas, and how far the seeds lie apart.
 
-    f1: Interval
-    p_two_sided: float
-    p_greater: float
-
-
-def difference(first: Rows, second: Rows, *, resamples: int = 2000, seed: int = 0) -> Difference:
-    """First minus second, paired: every resample draws the same clusters for both."""
-    if not np.array_equal(first.cluster, second.cluster) or not np.array_equal(first.label, second.label):
-        raise UsageError("two results can be paired only on the same questions in the same order")
-    weights, control_weights = _weights(first, resamples, seed)
-
-    def headline(rows: Rows) -> tuple[float, Float[np.ndarray, "draw"], Float[np.ndarray, "cluster"]]:
-        targets, controls = rows.target_counts, rows.control_counts
-        return (
-            float(_headline(targets.sum(0), controls.sum(0))),
-            _headline(weights @ targets, control_weights @ controls),
-            _headline(targets.sum(0) - targets, controls.sum(0)),
-        )
-
-    (a, draws_a, jack_a), (b, draws_b, jack_b) = headline(first), headline(second)
-    draws = draws_a - draws_b
-    low, high = bootstrap_interval(draws, a - b, jack_a - jack_b)
-    two_sided, greater = paired_p_values(draws)
-    n = len(first.target_counts)
-    return Difference(Interval(a - b, low, high, n, "clusters"), two_sided, greater)
-
-
-def yes_bias(rows: Rows, constants: Sequence[float] | None = None) -> Rows:
-    """The control that only says yes: a constant added to the log-odds at +1 and taken at -1, at its best strength.
-
-    Best over both signs and all constants that change an answer; choice mass and refusals are left as they are.
+    Attributes:
+        interval: of the mean over seeds; resamples dilemmas, the seeds are those that were run.
+        over_seeds: t interval of the same mean, over seeds.
+        deviation: standard deviation of the seeds; NaN for one.
+        scores: one per seed.
     """
-    base = rows.log_odds[:, 0]
-    if constants is None:
-        # Half-way between neighbouring log-odds is every constant that makes a difference.
-        sizes = np.unique(np.abs(base))
-        steps = (
-            np.concatenate([(sizes[1:] + sizes[:-1]) / 2, [sizes[-1] + 1.0]])
-            if len(sizes)
-            else np.array([1.0])
-        )
-        constants = np.concatenate([steps, -steps]).tolist()
-    best, best_score = rows, -np.inf
-    for constant in constants:
-        shifted = np.stack([base, base + constant, base - constant], axis=1)
-        candidate = Rows(shifted, np.repeat(rows.choice_mass[:, :1], 3, axis=1), rows.label, rows.cluster)
-        value = float(_headline(candidate.target_counts.sum(0), candidate.control_counts.sum(0)))
-        if value > best_score:
-            best, best_score = candidate, value
-    return best
+
+    interval: Interval
+    over_seeds: Interval
+    deviation: float
+    scores: tuple[Score, ...]
 
 
-def _weights(
-    rows: Rows, resamples: int, seed: int
-) -> tuple[Float[np.ndarray, "draw cluster"], Float[np.ndarray, "draw cluster"]]:
-    random = np.random.default_rng(seed)
-    return (
-        multinomial_weights(len(rows.target_counts), resamples, random),
-        multinomial_weights(len(rows.control_counts), resamples, random),
-    )
+def score(
+    rows: Rows, *, unit: str = "dilemmas", level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Score:
+    """Score a dial. Missing (NaN) where a side has fewer than 20 rows to flip or there are no controls, never 0."""
+    toward, away = sides(rows)
+    drawn = _drawn([rows], level, resamples, seed)
+    interval = drawn.interval(unit) if drawn else Interval.nothing(_clusters(rows), unit, level)
+    p = float(drawn.bootstrap.p_above(0.0)) if drawn else math.nan
+    mass, refused = (_means(values) for values in (rows.choice_mass, rows.refusal_mass))
+    n_targets = int(rows.target.sum())
+    return Score(interval, toward, away, mass, refused, n_targets, len(rows.label) - n_targets, p)
 
 
-def _headline(
-    targets: Float[np.ndarray, "*draw 8"], controls: Float[np.ndarray, "*draw 3"]
-) -> Float[np.ndarray, "*draw"]:
-    """Mean of the sides' F1 in percent, from summed counts; 0/0 is NaN."""
-    return np.asarray((_f1(targets, controls, 0) + _f1(targets, controls, 1)) / 2)
+def sides(rows: Rows) -> tuple[Side, Side]:
+    """The counts of the side of alpha = +1 and of the side of alpha = -1."""
+    targets, controls = target_marks(rows).sum(0), control_marks(rows).sum(0)
+    can = (int(targets[0]), int(targets[4]))
+    found = []
+    for at in (0, 1):
+        _, flipped, unanswered, wrong = (int(count) for count in targets[4 * at : 4 * at + 4])
+        changed = float(controls[at] / controls[2]) if controls[2] else math.nan
+        found.append(Side(can[at], can[1 - at], flipped, wrong, unanswered, changed))
+    return found[0], found[1]
 
 
-def _f1(targets: np.ndarray, controls: np.ndarray, side: int) -> Float[np.ndarray, "*draw"]:
-    can, correct, unanswered, wrong = np.moveaxis(targets[..., 4 * side : 4 * side + 4], -1, 0)
-    arbitrary = _share(controls, side) * can
-    net = correct - 2 * wrong - unanswered
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(100 * 2 * net / (correct + wrong + unanswered + arbitrary + can))
+def over_seeds(
+    seeds: Sequence[Rows],
+    *,
+    unit: str = "dilemmas",
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Seeds:
+    """Score the same questions asked with a method's dial of several seeds.
+
+    Raises:
+        UsageError: the seeds were asked different questions.
+    """
+    scores = tuple(score(rows, unit=unit, level=level, resamples=resamples, seed=seed) for rows in seeds)
+    drawn = _drawn(seeds, level, resamples, seed)
+    interval = drawn.interval(unit) if drawn else Interval.nothing(_clusters(seeds[0]), unit, level)
+    values = [one.f1 for one in scores]
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return Seeds(interval, t_interval(values, level=level), deviation, scores)
 
 
-def _share(controls: np.ndarray, side: int) -> Float[np.ndarray, "*draw"]:
-    """Share of controls that changed; 0 where there are none to ask."""
-    total = controls[..., 0]
-    return np.asarray(np.where(total > 0, controls[..., 1 + side] / np.maximum(total, 1), 0.0))
+def difference(
+    first: Rows | Sequence[Rows],
+    second: Rows | Sequence[Rows],
+    *,
+    unit: str = "dilemmas",
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Paired:
+    """Steering F1 of the first dial minus that of the second, paired by cluster; a sequence holds one Rows per seed.
+
+    Missing where one of the scores is.
+
+    Raises:
+        UsageError: the dials were asked different questions.
+    """
+    seeds = [[rows] if isinstance(rows, Rows) else list(rows) for rows in (first, second)]
+    _check_same_questions([rows for side in seeds for rows in side])
+    a, b = (_drawn(side, level, resamples, seed) for side in seeds)
+    n = _clusters(seeds[0][0])
+    if a is None or b is None:
+        return Paired(Interval.nothing(n, unit, level), math.nan, math.nan)
+    gap = a.bootstrap - b.bootstrap
+    found = float(gap.estimate)
+    low, high = (float(end) for end in gap.bca(level))
+    greater = in_step(float(gap.p_above()), found, a.unseen, level)
+    less = in_step(float(gap.p_below()), -found, b.unseen, level)
+    interval = Interval(found, min(low, found - a.unseen), max(high, found + b.unseen), n, unit, level)
+    return Paired(interval, min(1.0, 2 * min(greater, less)), greater)
 
 
-def _side_of(counts: np.ndarray, controls: np.ndarray, side: int, n_rows: int) -> Side:
-    can, correct, unanswered, wrong = (float(count) for count in counts)
-    share = float(_share(controls, side))
-    net, spent = correct - 2 * wrong - unanswered, correct + wrong + unanswered + share * can
-    missing = can < ROOM
-    percent = 100 / n_rows if n_rows else float("nan")
-    return Side(
-        f1=float("nan") if missing else 200 * net / (spent + can),
-        precision=float("nan") if missing or spent == 0 else net / spent,
-        recall=float("nan") if missing else net / can,
-        n_can=int(can),
-        correct=correct * percent,
-        wrong=wrong * percent,
-        unanswered=unanswered * percent,
-        arbitrary=100 * share,
-    )
+def yes_bias(rows: Rows) -> Rows:
+    """A control: the answers at alpha = 0 with a constant added to every log-odds, c at +1 and -c at -1.
+
+    c (nats, any sign, 0 too) is the one with the best score on these very rows: no honest dial gets to choose so.
+    Choice and refusal mass stay as they are.
+    """
+    size = np.abs(rows.log_odds[0])
+    order = np.argsort(size, kind="stable")
+    ends = np.append(size[order], np.inf)
+    starts = np.append(0.0, size[order])
+    between = np.where(np.isinf(ends), starts + 1.0, (starts + ends) / 2)
+    apart = (ends - starts > 4 * TIE) | (np.arange(len(ends)) == 0)
+    best, chosen = -math.inf, 0.0
+    for sign in (1, -1):
+        reached = _at_constants(rows, sign, order.astype(np.int64))
+        f1 = np.where(apart, np.nan_to_num(steering_f1(*reached), nan=-math.inf), -math.inf)
+        if f1.max() > best:
+            best, chosen = float(f1.max()), sign * float(between[f1.argmax()])
+    return _shifted(rows, chosen)
 
 
-def _by_cluster(
-    indicators: Float[np.ndarray, "row k"], cluster: np.ndarray
-) -> Float[np.ndarray, "cluster k"]:
-    names, index = np.unique(cluster, return_inverse=True)
-    sums = np.zeros((len(names), indicators.shape[1]))
-    np.add.at(sums, index, indicators)
-    return sums
+def _drawn(seeds: Sequence[Rows], level: float, resamples: int, seed: int) -> Drawn | None:
+    """None where the score is missing."""
+    _check_same_questions(seeds)
+    if any(math.isnan(side.f1) for rows in seeds for side in sides(rows)):
+        return None
+    counted = [counts(rows) for rows in seeds]
+    drawn = mean_of([bootstrap(both, steering_f1, resamples=resamples, seed=seed) for both in counted])
+    fall = float(np.mean([unseen(*both, level=level) for both in counted]))
+    return Drawn(drawn, fall, level, len(counted[0][0]))
+
+
+def _check_same_questions(seeds: Sequence[Rows]) -> None:
+    first = seeds[0]
+    for rows in seeds[1:]:
+        if not (np.array_equal(rows.label, first.label) and np.array_equal(rows.cluster, first.cluster)):
+            raise UsageError("a paired comparison needs the same questions, in the same order, on both sides")
+
+
+def _clusters(rows: Rows) -> int:
+    return len(np.unique(rows.cluster[rows.target]))
+
+
+def _shifted(rows: Rows, constant: float) -> Rows:
+    """The answers at alpha = 0 with `constant` added at +1 and taken away at -1."""
+    z = rows.log_odds[0]
+    at_rest = {name: np.stack([getattr(rows, name)[0]] * 3) for name in ("choice_mass", "refusal_mass")}
+    return replace(rows, log_odds=np.stack([z, z + constant, z - constant]), **at_rest)
+
+
+def _at_constants(rows: Rows, sign: int, order: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Summed marks of targets and controls with constants of one sign that pass one row more each, in `order`."""
+    found = []
+    for marks, which in ((target_marks, rows.target), (control_marks, ~rows.target)):
+        passed = np.zeros((len(rows.label) + 1, marks(rows).shape[-1]))
+        before, after = marks(_shifted(rows, 0.0)), marks(_shifted(rows, sign * math.inf))
+        passed[0] = before.sum(0)
+        step = np.zeros_like(passed[1:])
+        step[which] = after - before
+        passed[1:] = passed[0] + np.cumsum(step[order], axis=0)
+        found.append(passed)
+    return found[0], found[1]
+
+
+def _means(values: Float[np.ndarray, "alpha row"]) -> dict[str, float]:
+    """Mean over rows by "-1", "0", "+1"; NaN where it is not measured."""
+    at_rest, toward, away = (float(level.mean()) if level.size else math.nan for level in values)
+    return {"-1": away, "0": at_rest, "+1": toward}
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _strict(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

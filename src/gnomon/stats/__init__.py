@@ -1,7 +1,34 @@
-"""Intervals, resampling and tests. Knows arrays and clusters; knows nothing of models."""
+"""Clustered and paired bootstrap, exact intervals, multiplicity, coverage. Knows nothing of models."""
 
-from gnomon.stats.bootstrap import bootstrap_interval, multinomial_weights, paired_p_values
+from gnomon.stats.exact import clopper_pearson, coverage, jeffreys, mcnemar, t_interval, wilson
 from gnomon.stats.intervals import Interval
 from gnomon.stats.multiplicity import holm
+from gnomon.stats.resampling import (
+    Bootstrap,
+    Paired,
+    bootstrap,
+    cluster_mean,
+    cluster_sums,
+    interval,
+    mean_of,
+    paired_difference,
+)
 
-__all__ = ["Interval", "bootstrap_interval", "holm", "multinomial_weights", "paired_p_values"]
+__all__ = [
+    "Bootstrap",
+    "Interval",
+    "Paired",
+    "bootstrap",
+    "clopper_pearson",
+    "cluster_mean",
+    "cluster_sums",
+    "coverage",
+    "holm",
+    "interval",
+    "jeffreys",
+    "mcnemar",
+    "mean_of",
+    "paired_difference",
+    "t_interval",
+    "wilson",
+]

@@ -1,19 +1,21 @@
-"""Many comparisons in one table."""
+"""Many tests in one table. Knows nothing of models."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values, in the order given; NaN stays NaN and is not counted (Holm 1979)."""
-    p = np.asarray(p_values, dtype=float)
-    adjusted = np.full(len(p), np.nan)
-    order = [int(index) for index in np.argsort(p) if not np.isnan(p[index])]
-    running = 0.0
-    for place, index in enumerate(order):
-        running = max(running, min(1.0, (len(order) - place) * p[index]))
-        adjusted[index] = running
-    return [float(value) for value in adjusted]
+def holm(p: ArrayLike) -> Float[np.ndarray, "test"]:
+    """p-values corrected for the number of tests (Holm 1979): below 0.05 holds for the whole table at once.
+
+    Missing p-values (NaN) stay missing and do not count as tests.
+    """
+    raw = np.asarray(p, dtype=float)
+    corrected = np.full(raw.shape, np.nan)
+    tests = np.flatnonzero(~np.isnan(raw))
+    order = tests[np.argsort(raw[tests], kind="stable")]
+    steps = raw[order] * np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate(steps))
+    return corrected
