@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from gnomon.bench.asking import ask
     from gnomon.bench.comparing import compare
     from gnomon.bench.estimating import Estimate, estimate
+    from gnomon.bench.rows import Rows
     from gnomon.bench.running import bench, steer
-    from gnomon.bench.score import Rows, Score, difference, yes_bias
+    from gnomon.bench.score import Score, difference, yes_bias
     from gnomon.bench.single import steering_f1
 
 _HOMES = {
     "Estimate": "estimating",
-    "Rows": "score",
+    "Rows": "rows",
     "Score": "score",
     "ask": "asking",
     "bench": "running",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gnomon.bench.score import Rows, difference, score
+from gnomon.bench.rows import Rows
+from gnomon.bench.score import difference, score
 from gnomon.errors import UsageError
 from gnomon.runs import Column, Reading, Run, interval_text
 from gnomon.stats import holm
@@ -23,16 +24,18 @@ ROWS = "scored_rows"
 """The cells, by the model's place and the seed, that keep the answers which a run's tables were made of."""
 
 
-def scored_rows(questions: Questions, tables: Mapping[str, Sequence[Scored]]) -> pd.DataFrame:
-    """The answers behind the tables, one row per strength, method and question."""
+def scored_rows(questions: Questions, tables: Mapping[str, Sequence[Scored]], seed: int) -> pd.DataFrame:
+    """The answers behind the tables for the seed at one place: one row per strength, method and question."""
     import pandas as pd
 
     frames = []
     for strength, lines in tables.items():
-        for line in lines:
-            rows = line.rows
-            columns = {f"log_odds_{i}": rows.log_odds[:, i] for i in range(3)}
-            columns |= {f"choice_mass_{i}": rows.choice_mass[:, i] for i in range(3)}
+        for line in lines[1:]:  # the first is the model as it is, which all columns at 0 hold anyway
+            if seed >= len(line.rows):
+                continue
+            rows = line.rows[seed]
+            columns = {f"log_odds_{i}": rows.log_odds[i] for i in range(3)}
+            columns |= {f"choice_mass_{i}": rows.choice_mass[i] for i in range(3)}
             known = {
                 "prompt": [str(q.prompt) for q in questions],
                 "label": rows.label,
@@ -72,23 +75,23 @@ def compare(first: Run, second: Run, *, resamples: int = 2000) -> Reading:
         records.append(
             {
                 **dict(zip(keys, key, strict=True)),
-                "first": score(rows[0], resamples=100).f1.estimate,
-                "second": score(rows[1], resamples=100).f1.estimate,
-                "difference": comparison.f1.estimate,
-                "difference_low": comparison.f1.low,
-                "difference_high": comparison.f1.high,
-                "n": comparison.f1.n,
+                "first": score(rows[0]).f1,
+                "second": score(rows[1]).f1,
+                "difference": comparison.interval.estimate,
+                "difference_low": comparison.interval.low,
+                "difference_high": comparison.interval.high,
+                "n": comparison.interval.n,
             }
         )
-    table = pd.DataFrame(records).assign(p=holm([comparison.p_two_sided for comparison in comparisons]))
+    table = pd.DataFrame(records).assign(p=holm([comparison.p for comparison in comparisons]))
     largest = int(np.nanargmax(np.abs(table.difference))) if table.difference.notna().any() else 0
     row = table.iloc[largest]
     return Reading(
         name="compare",
         title=f"{first.name} against {second.name}",
-        headline=comparisons[largest].f1,
+        headline=comparisons[largest].interval,
         sentence=(
-            f"the largest difference in Steering F1 is {interval_text(comparisons[largest].f1, 0)}, {row.method} at "
+            f"the largest difference in Steering F1 is {interval_text(comparisons[largest].interval, 0)}, {row.method} at "
             f"{row.strength} strength (first minus second, paired by cluster of questions)"
         ),
         table=table,
@@ -126,9 +129,7 @@ def _rows(run: Run) -> pd.DataFrame:
 
 
 def _arrays(frame: pd.DataFrame) -> Rows:
-    return Rows(
-        frame[["log_odds_0", "log_odds_1", "log_odds_2"]].to_numpy(),
-        frame[["choice_mass_0", "choice_mass_1", "choice_mass_2"]].to_numpy(),
-        frame.label.to_numpy(),
-        frame.cluster.to_numpy(dtype=str),
+    log_odds, choice_mass = (
+        [frame[f"{name}_{i}"].to_numpy() for i in range(3)] for name in ("log_odds", "choice_mass")
     )
+    return Rows.of(frame.label.to_numpy(), frame.cluster.to_numpy(dtype=str), log_odds, choice_mass)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,16 +46,17 @@ def open_questions(settings: Settings, lm: LM) -> Questions | None:
     return Questions(chosen, name=questions.name, notes=questions.notes)
 
 
-def open_run(settings: Settings, command: str, models: Sequence[str], identities: Mapping[str, Any]) -> Run:
-    """The run folder: by its name, or the newest unfinished run of the same settings, or a new one."""
+def open_run(settings: Settings, command: str, models: Sequence[str]) -> Run:
+    """The run folder: by its name, or the newest unfinished run of the same settings and files, or a new one."""
     from gnomon.runs import Run, list_runs
     from gnomon.runs.config import fingerprint, resolved
 
+    files = {name: getattr(settings, name) for name in ("questions", "templates", "suffixes")}
     config = {
         **settings.model_dump(mode="json"),
         "command": command,
         "models": list(models),
-        "identities": dict(identities),
+        "files_sha256": {name: _content(path) for name, path in files.items()},
     }
     if settings.name is not None:
         return Run.resume_or_create(config, Path(settings.root) / settings.name)
@@ -66,18 +67,32 @@ def open_run(settings: Settings, command: str, models: Sequence[str], identities
     return Run.create(config, settings.root)
 
 
-def identities(settings: Settings, lm: LM, questions: Questions | None) -> dict[str, Any]:
-    """What must be the same for a run to be resumed, beyond the settings: model, questions, templates, suffixes."""
+def check_identity(run: Run, stem: str, settings: Settings, lm: LM, questions: Questions | None) -> None:
+    """Refuse to go on with a run whose model, questions, templates or suffixes are others than when it began."""
     templates, suffixes = contrast_of(settings).lists(lm)
-    return {
+    now = {
         "architecture": lm.architecture_id,
         "weights": lm.weights_id(),
         "questions": None if questions is None else questions.fingerprint,
-        "templates": list(templates),
-        "suffixes": len(suffixes),
-        "suffixes_sha256": _sha256("\n".join(suffixes)),
-        "settings": lm.settings,
+        "templates": _sha256("\n".join(templates)),
+        "suffixes": _sha256("\n".join(suffixes)),
+        "opened": {key: str(value) for key, value in lm.settings.items()},
     }
+    began = run.once(f"{stem}/identity", lambda: now)
+    changed = [key for key in now if key != "opened" and began[key] != now[key]]
+    if changed:
+        raise UsageError(
+            f"{run.folder} was begun with other {' and '.join(changed)} of {settings.model}; start a new run (--name)"
+        )
+
+
+def _content(path: str | None) -> str | None:
+    """Checksum of a file's content; None for what is no file."""
+    if path is None or not Path(path).is_file():
+        return None
+    import hashlib
+
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _sha256(text: str) -> str:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gnomon.bench.measure import Measured, Strength
-from gnomon.bench.score import Rows, Score, Side, difference, score, yes_bias
+from gnomon.bench.rows import Rows
+from gnomon.bench.score import Score, Seeds, Side, difference, over_seeds, yes_bias
 from gnomon.bench.shift import shift
-from gnomon.runs import Column, Reading
-from gnomon.stats import holm
+from gnomon.runs import Column, Reading, number
+from gnomon.stats import Interval, holm
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from gnomon.contrast import PairStates
 
+UNIT = "dilemmas"
+"""What a cluster of target questions is called."""
 TITLES = {
     "matched": "Steering F1 at matched strength",
     "kl": "Steering F1 at equal KL",
@@ -33,50 +34,50 @@ ABOUT = {
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One line of a table: a method at a strength, its answers and its score."""
+    """One line of a table: a method at a strength, its answers and scores, one per seed.
+
+    `strengths` is empty for a control that has no dial.
+    """
 
     method: str
-    strength: Strength | None
-    rows: Rows
-    score: Score
-    refusal: tuple[float, float, float]
+    strengths: tuple[Strength, ...]
+    rows: tuple[Rows, ...]
+    seeds: Seeds
+
+    @property
+    def interval(self) -> Interval:
+        """Steering F1, the mean over seeds."""
+        return self.seeds.interval
+
+    def mean(self, value: Callable[[Score], float]) -> float:
+        """A number of the scores, averaged over seeds."""
+        return float(np.mean([value(score) for score in self.seeds.scores]))
 
 
 def rows_of(labels: pd.DataFrame, base: pd.DataFrame, answers: pd.DataFrame | None) -> Rows:
-    """Answers at 0, +1, -1 as arrays; without `answers` the dial does nothing."""
-    columns = (
-        [base] * 3 if answers is None else [base, *(answers[answers.alpha == alpha] for alpha in (1.0, -1.0))]
-    )
-    return Rows(
-        log_odds=np.stack([frame.log_odds.to_numpy() for frame in columns], axis=1),
-        choice_mass=np.stack([frame.choice_mass.to_numpy() for frame in columns], axis=1),
-        label=labels.label.to_numpy(),
-        cluster=labels.cluster.to_numpy(dtype=str),
-    )
+    """Answers at 0, +1 and -1; without `answers` the dial does nothing."""
+    import pandas as pd
+
+    moved = [base.assign(alpha=alpha) for alpha in (1.0, -1.0)] if answers is None else [answers]
+    return Rows.from_tables(labels, pd.concat([base, *moved], ignore_index=True))
 
 
 def scored(
-    method: str,
-    strength: Strength | None,
-    labels: pd.DataFrame,
-    base: pd.DataFrame,
-    resamples: int,
+    method: str, strengths: Sequence[Strength], labels: pd.DataFrame, base: pd.DataFrame, resamples: int
 ) -> Scored:
-    """The line of a method at a strength; without a strength, of the model as it is."""
-    answers = None if strength is None else strength.answers
-    rows = rows_of(labels, base, answers)
-    targets = (labels.label != 0).to_numpy()
-    frames = [base] * 3 if answers is None else [base, *(answers[answers.alpha == a] for a in (1.0, -1.0))]
-    refusal = [float(frame.refusal_mass.to_numpy()[targets].mean()) for frame in frames]
-    return Scored(
-        method, strength, rows, score(rows, resamples=resamples), (refusal[0], refusal[1], refusal[2])
-    )
+    """The line of a method at a strength, one per seed; without strengths, of the model as it is."""
+    answers = [strength.answers for strength in strengths] or [None]
+    rows = tuple(rows_of(labels, base, frame) for frame in answers)
+    return Scored(method, tuple(strengths), rows, over_seeds(rows, unit=UNIT, resamples=resamples))
 
 
-def at_strength(measured: Sequence[Measured], key: str) -> list[tuple[Measured, Strength]]:
-    """Every method with its dial at a table's strength; a prompt stands in every table as it is."""
-    pairs = ((one, one.strengths.get(key) or one.strengths.get("prompt")) for one in measured)
-    return [(one, strength) for one, strength in pairs if strength is not None]
+def at_strength(measured: Sequence[Sequence[Measured]], key: str) -> dict[str, list[Strength]]:
+    """Every method with its dials of all seeds at a table's strength; a prompt stands in every table as it is."""
+    found: dict[str, list[Strength]] = {}
+    for seed in measured:
+        for one in seed:
+            found.setdefault(one.method, []).append(one.strengths.get("prompt") or one.strengths[key])
+    return found
 
 
 def table_of(lines: Sequence[Scored], bias: Scored, resamples: int) -> pd.DataFrame:
@@ -88,74 +89,69 @@ def table_of(lines: Sequence[Scored], bias: Scored, resamples: int) -> pd.DataFr
     records = []
     for line, comparison, p in zip(lines, comparisons, adjusted, strict=True):
         up, down = shift(line.rows, resamples=resamples)
-        strength = line.strength
-        over = comparison.f1
+        strengths = line.strengths
         records.append(
             {
                 "method": line.method,
-                "f1": line.score.f1.estimate,
-                "f1_low": line.score.f1.low,
-                "f1_high": line.score.f1.high,
-                **_side("toward", line.score.toward),
-                **_side("away", line.score.away),
-                "over_yes_bias": over.estimate,
-                "over_yes_bias_low": over.low,
-                "over_yes_bias_high": over.high,
+                **_ends("f1", line.interval),
+                "seed_deviation": line.seeds.deviation,
+                **_side("toward", [one.toward for one in line.seeds.scores]),
+                **_side("away", [one.away for one in line.seeds.scores]),
+                **_ends("over_yes_bias", comparison.interval),
                 "p_over_yes_bias": p,
-                "toward_nats": up.estimate,
-                "toward_nats_low": up.low,
-                "toward_nats_high": up.high,
-                "away_nats": down.estimate,
-                "away_nats_low": down.low,
-                "away_nats_high": down.high,
-                "kl": 0.0 if strength is None else strength.kl,
-                "factor": 0.0 if strength is None else _factor(strength),
-                "reached": "" if strength is None else ("yes" if _reached(strength) else "no"),
-                "choice_mass": min(line.score.choice_mass),
-                "refusal_toward": line.refusal[1],
-                "refusal_away": line.refusal[2],
-                "n": line.score.f1.n,
+                **_ends("toward_nats", up),
+                **_ends("away_nats", down),
+                "kl": float(np.mean([one.kl for one in strengths])) if strengths else 0.0,
+                "factor": float(np.mean([_factor(one) for one in strengths])) if strengths else 0.0,
+                "reached": "" if not strengths else ("yes" if all(map(_reached, strengths)) else "no"),
+                "choice_mass": line.mean(lambda one: min(one.choice_mass.values())),
+                "refusal_toward": line.mean(lambda one: one.refusal_mass["+1"]),
+                "refusal_away": line.mean(lambda one: one.refusal_mass["-1"]),
+                "n": line.interval.n,
             }
         )
     return pd.DataFrame(records)
 
 
-COLUMNS = (
-    Column("method"),
-    Column(
-        "f1",
-        "Steering F1",
-        "%",
-        0,
-        "100: every answer flips as asked on both sides; 0: nothing; below 0: harm",
-    ),
-    Column("toward_f1", "toward", "%", 0, "the side at +1"),
-    Column("away_f1", "away", "%", 0, "the side at -1"),
-    Column(
-        "toward_counts", "toward C/W/U/A", "%", None, "correct, wrong, unanswered flips; controls changed"
-    ),
-    Column("away_counts", "away C/W/U/A", "%", None, "correct, wrong, unanswered flips; controls changed"),
-    Column("over_yes_bias", "over yes-bias", "", 0, "paired difference to the control that only says yes"),
-    Column("toward_nats", "shift at +1", "nats", 2, "mean log-odds shift, positive as asked"),
-    Column("away_nats", "shift at −1", "nats", 2, "mean log-odds shift, positive as asked"),
-    Column("kl", "KL", "nats", 3, "mean next-token KL on neutral text"),
-    Column("factor", "x native", "", 2, "how often the native scale"),
-    Column("reached", "reached", "", None, "whether the strength was reached"),
-    Column(
-        "choice_mass",
-        "choice mass",
-        "",
-        3,
-        "lowest of the three positions: mean probability of an answer at all",
-    ),
-    Column("refusal_toward", "refusal +1", "", 3, "mean probability of a refusal"),
-    Column("refusal_away", "refusal −1", "", 3, "mean probability of a refusal"),
-    Column("n", "clusters", "", None, "how many clusters of target questions were sampled"),
+NOTES = (
+    "Steering F1: 100 where every answer flips as asked on both sides and nothing else does; 0 where nothing moves; below "
+    "0 where more is broken than mended.",
+    "C: flipped as asked, U: destroyed or refused, both in percent of the answers that could flip; W: flipped the wrong "
+    "way or destroyed, in percent of the others; A: controls that changed, in percent.",
+    "The yes-bias control adds a constant to the log-odds of yes, at its best strength on these very answers.",
 )
 
 
+def columns(n_seeds: int) -> tuple[Column, ...]:
+    """The shown columns of a table; the seeds' deviation only where there are several."""
+    deviation = (Column("seed_deviation", "± seeds", "%", 1, "standard deviation over seeds"),)
+    return (
+        Column("method"),
+        Column("f1", "Steering F1", "%", 0),
+        *(deviation if n_seeds > 1 else ()),
+        Column("toward_f1", "at +1", "%", 0, "the toward side's F1"),
+        Column("away_f1", "at −1", "%", 0, "the away side's F1"),
+        Column("toward_counts", "C/W/U/A at +1", "%"),
+        Column("away_counts", "C/W/U/A at −1", "%"),
+        Column(
+            "over_yes_bias", "over yes-bias", "", 0, "paired difference to the control that only says yes"
+        ),
+        Column("toward_nats", "shift at +1", "nats", 2, "mean log-odds shift, positive as asked"),
+        Column("away_nats", "shift at −1", "nats", 2, "mean log-odds shift, positive as asked"),
+        Column("kl", "KL", "nats", 3, "mean next-token KL on neutral text"),
+        Column("factor", "× native", "", 2, "times the native scale"),
+        Column("reached", about="whether the strength was reached"),
+        Column(
+            "choice_mass", "choice mass", "", 3, "lowest of the three positions: probability of any answer"
+        ),
+        Column("refusal_toward", "refusal at +1", "", 3, "mean probability of a refusal"),
+        Column("refusal_away", "refusal at −1", "", 3, "mean probability of a refusal"),
+        Column("n", UNIT),
+    )
+
+
 def strength_reading(
-    key: str, lines: Sequence[Scored], bias: Scored, resamples: int, notes: Sequence[str]
+    key: str, lines: Sequence[Scored], bias: Scored, resamples: int, n_seeds: int
 ) -> Reading:
     """The table of one strength."""
     return Reading(
@@ -163,22 +159,20 @@ def strength_reading(
         title=TITLES[key],
         sentence=ABOUT[key],
         table=table_of(lines, bias, resamples),
-        columns=COLUMNS,
-        notes=tuple(notes),
+        columns=columns(n_seeds),
     )
 
 
 def bias_line(labels: pd.DataFrame, base: pd.DataFrame, resamples: int) -> Scored:
     """The control that only says yes, at its best strength."""
     rows = yes_bias(rows_of(labels, base, None))
-    refusal = float(base.refusal_mass.to_numpy()[(labels.label != 0).to_numpy()].mean())
-    return Scored("yes-bias (control)", None, rows, score(rows, resamples=resamples), (refusal,) * 3)
+    return Scored("yes-bias (control)", (), (rows,), over_seeds([rows], unit=UNIT, resamples=resamples))
 
 
 def sweep_reading(
     measured: Sequence[Measured], labels: pd.DataFrame, base: pd.DataFrame, accent: str | None, resamples: int
 ) -> Reading:
-    """Steering F1 against the KL that it costs: the figure that no single budget decides."""
+    """Steering F1 against the KL that it costs, of one seed: the figure that no single budget decides."""
     import pandas as pd
 
     from gnomon.report import figures
@@ -186,7 +180,7 @@ def sweep_reading(
     records = []
     for one in measured:
         for strength in one.sweep:
-            value = scored(one.method, strength, labels, base, resamples).score.f1
+            value = scored(one.method, [strength], labels, base, resamples).interval
             records.append(
                 {
                     "method": one.method,
@@ -253,16 +247,16 @@ def damage_reading(lines: Sequence[Scored], key: str, accent: str | None) -> Rea
     """Effect beside damage: Steering F1 against the share of controls that changed."""
     from gnomon.report import figures
 
-    kept = [line for line in lines if not np.isnan(line.score.f1.estimate)]
+    kept = [line for line in lines if not line.interval.missing]
     figure = figures.against(
         [line.method for line in kept],
-        [max(line.score.toward.arbitrary, line.score.away.arbitrary) for line in kept],
-        [line.score.f1.estimate for line in kept],
+        [100 * line.mean(lambda one: max(one.toward.changed, one.away.changed)) for line in kept],
+        [line.interval.estimate for line in kept],
         title="Effect against damage",
         x="controls that changed or broke (%, worse side)",
         y="Steering F1 (%)",
-        y_low=[line.score.f1.low for line in kept],
-        y_high=[line.score.f1.high for line in kept],
+        y_low=[line.interval.low for line in kept],
+        y_high=[line.interval.high for line in kept],
         accent=accent if accent in [line.method for line in kept] else None,
         caption=f"{TITLES[key]}. Upper left is best: much effect, nothing else moved.",
     )
@@ -274,16 +268,17 @@ def damage_reading(lines: Sequence[Scored], key: str, accent: str | None) -> Rea
     )
 
 
-def _side(name: str, side: Side) -> dict[str, Any]:
-    shares = (side.correct, side.wrong, side.unanswered, side.arbitrary)
+def _ends(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def _side(name: str, seeds: Sequence[Side]) -> dict[str, Any]:
+    shares = {letter: float(np.mean([one.percentages[letter] for one in seeds])) for letter in "CWUA"}
     return {
-        f"{name}_f1": side.f1,
-        f"{name}_counts": " / ".join(f"{share:.0f}" for share in shares),
-        f"{name}_correct": side.correct,
-        f"{name}_wrong": side.wrong,
-        f"{name}_unanswered": side.unanswered,
-        f"{name}_arbitrary": side.arbitrary,
-        f"{name}_can": side.n_can,
+        f"{name}_f1": float(np.mean([one.f1 for one in seeds])),
+        f"{name}_counts": " / ".join(number(share, 0) for share in shares.values()),
+        **{f"{name}_{letter}": share for letter, share in shares.items()},
+        f"{name}_can": seeds[0].can,
     }
 
 

@@ -25,14 +25,14 @@ def steering_f1(lm: LM, dial: Dial, questions: Questions, *, resamples: int = 20
     kl = float("nan") if dial.scale is None or dial.scale.kl is None else dial.scale.kl
     strength = Strength("given", dial, kl, ask(lm, questions, dial, (1.0, -1.0)))
     bias = readings.bias_line(known, base, resamples)
-    line = readings.scored(dial.name, strength, known, base, resamples)
+    line = readings.scored(dial.name, [strength], known, base, resamples)
     word = dial.words[0] if dial.words else "turned"
     return Reading(
         name="steering_f1",
         title=f"Steering F1 of {dial.name}",
-        headline=line.score.f1,
+        headline=line.interval,
         sentence=words.sentence(word, line, bias, known, ["KL on neutral text"] if kl != kl else []),
         table=readings.table_of([line, bias], bias, resamples),
-        columns=readings.COLUMNS,
+        columns=readings.columns(1),
         notes=(f"Scale of the dial: {dial.scale}.", *questions.notes),
     )

@@ -8,21 +8,31 @@ import numpy as np
 import pandas as pd
 
 from gnomon.bench.readings import Scored
-from gnomon.bench.score import difference
+from gnomon.bench.rows import ANSWERED
+from gnomon.bench.score import ROOM, difference
+from gnomon.stats import Interval
+
+NOTABLE = 0.05
+"""A mean probability that changes by less is not worth a word."""
 
 
 def sentence(
     toward: str, line: Scored, bias: Scored, labels: pd.DataFrame, not_measured: Sequence[str]
 ) -> str:
     """For example "more honest: yes, +38 [29, 46]; also moved: ...; not measured: ..."."""
-    interval = line.score.f1
-    over = difference(line.rows, bias.rows).f1
+    interval = line.interval
+    first = line.seeds.scores[0]
     if interval.missing:
-        room = min(line.score.toward.n_can, line.score.away.n_can)
-        verdict = f"not measured (one side has only {room} answers to flip)"
+        side = min(first.toward, first.away, key=lambda one: one.can)
+        reason = (
+            f"one side has only {side.can} answers to flip"
+            if side.can < ROOM
+            else "there are no control questions"
+        )
+        verdict = f"not measured ({reason})"
     else:
-        number = f"{interval.estimate:+.0f} [{interval.low:.0f}, {interval.high:.0f}]"
-        if interval.low > 0 and over.low > 0:
+        number = _with_interval(interval)
+        if interval.low > 0 and difference(line.rows, bias.rows).interval.low > 0:
             verdict = f"yes, {number}"
         elif interval.high < 0:
             verdict = f"no, it does harm, {number}"
@@ -37,17 +47,24 @@ def sentence(
 
 
 def also_moved(line: Scored, labels: pd.DataFrame) -> list[str]:
-    """What changed beside the value: controls by set, answers lost, refusals."""
+    """What changed beside the value, at the first seed: controls by set, answers lost, refusals."""
     found = []
-    rows = line.rows
-    changed = (np.sign(rows.log_odds[:, 1:]) != np.sign(rows.log_odds[:, :1])) | ~rows.answered[:, 1:]
+    rows, first = line.rows[0], line.seeds.scores[0]
+    before, after = rows.log_odds[0], rows.log_odds[1:]
+    mass = rows.choice_mass
+    changed = (np.sign(after) != np.sign(before)) | (mass[1:] < ANSWERED * mass[0])
     for name, index in labels[labels.label == 0].groupby("set", sort=False).groups.items():
-        worst = int(changed[np.asarray(index)].sum(axis=0).max())
+        worst = int(changed[:, np.asarray(index)].sum(axis=1).max())
         if worst:
             found.append(f"{name} ({worst} of {len(index)} answers)")
-    lost = line.score.choice_mass[0] - min(line.score.choice_mass)
-    if lost > 0.05:
-        found.append(f"choice mass ({line.score.choice_mass[0]:.2f} to {min(line.score.choice_mass):.2f})")
-    if max(line.refusal[1:]) - line.refusal[0] > 0.05:
-        found.append(f"refusals ({line.refusal[0]:.2f} to {max(line.refusal[1:]):.2f})")
+    choice, refusal = first.choice_mass, first.refusal_mass
+    if choice["0"] - min(choice.values()) > NOTABLE:
+        found.append(f"choice mass ({choice['0']:.2f} to {min(choice.values()):.2f})")
+    if max(refusal["+1"], refusal["-1"]) - refusal["0"] > NOTABLE:
+        found.append(f"refusals ({refusal['0']:.2f} to {max(refusal['+1'], refusal['-1']):.2f})")
     return found
+
+
+def _with_interval(interval: Interval) -> str:
+    """For example "+38 [29, 46]"."""
+    return str(interval).split(", n =")[0]
