@@ -153,7 +153,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 @pytest.mark.parametrize(("name", "command"), list(commands()), ids=[name for name, _ in commands()])
 def test_every_help_has_an_example_that_can_be_typed(name: str, command: Any) -> None:
     said, _, example = command.epilog.partition("Example: ")
-    assert (said, example.startswith(f"{name} ")) == ("", True)
+    assert (said, f"{example} ".startswith(f"{name} ")) == ("", True)
     command, words = get_command(app), shlex.split(example)[1:]
     while hasattr(command, "commands"):
         command, words = command.commands[words[0]], words[1:]

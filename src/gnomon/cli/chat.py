@@ -124,6 +124,8 @@ def lines(session: Session) -> Iterator[str]:
         try:
             yield input(f"[{signed(session.alpha)}] > " if typed else "")
         except EOFError:
+            if typed:
+                typer.echo()
             return
 
 
