@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gnomon.errors import UsageError
-from gnomon.questions import files
+from gnomon.questions import files, packaged
 from gnomon.questions.schema import ChatFields, Question, Questions, validate
 
 YES_NO = "yes=yes;no=no"
@@ -36,7 +37,7 @@ def load(
     cluster: str = "cluster",
     answers: str | Mapping[str, Sequence[str]] | None = None,
 ) -> Questions:
-    """Read questions from a CSV, JSONL or parquet file, or by name ("touchstone:honesty").
+    """Read questions from a CSV, JSONL or parquet file, or by name ("touchstone:honesty", "honesty").
 
     Args:
         source: The file, or the name of a set.
@@ -62,7 +63,7 @@ def load(
 
 
 def dilemmas(name: str) -> Questions:
-    """The dilemmas of a set ("touchstone:honesty"), and its controls."""
+    """The dilemmas of a set ("touchstone:honesty", "honesty"), and its controls."""
     found = load(name)
     kept = [question for question in found if question.set == "dilemmas" or question.kind == "control"]
     if all(question.kind == "control" for question in kept):
@@ -87,8 +88,17 @@ def _touchstone(name: str) -> Questions:
     return _from_file(Path(touchstones.questions_file(name)), f"touchstone:{name}", Columns(), None)
 
 
-# A name is SCHEME:NAME; each scheme has the function that loads it.
-NAMED: dict[str, Callable[[str], Questions]] = {"touchstone": _touchstone}
+def _packaged(name: str, rest: str) -> Questions:
+    if rest:
+        raise UsageError(f"the set {name} has no part {rest!r}; write {name} alone")
+    return _from_file(packaged.file(name), name, Columns(), None)
+
+
+# A name is SCHEME:NAME, or SCHEME alone; each scheme has the function that loads it.
+NAMED: dict[str, Callable[[str], Questions]] = {
+    "touchstone": _touchstone,
+    **{name: partial(_packaged, name) for name in packaged.names()},
+}
 
 
 def _from_file(
