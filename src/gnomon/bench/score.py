@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from gnomon.bench.rows import TIE, Rows, control_marks, counts, target_marks
-from gnomon.bench.uncertainty import Drawn, in_step, steering_f1, unseen
+from gnomon.bench.uncertainty import Drawn, compared, steering_f1, unseen
 from gnomon.errors import UsageError
 from gnomon.stats import Interval, Paired, bootstrap, mean_of, t_interval
 
@@ -217,13 +217,10 @@ def difference(
     n = _clusters(seeds[0][0])
     if a is None or b is None:
         return Paired(Interval.nothing(n, unit, level), math.nan, math.nan)
-    gap = a.bootstrap - b.bootstrap
-    found = float(gap.estimate)
-    low, high = (float(end) for end in gap.bca(level))
-    greater = in_step(float(gap.p_above()), found, a.unseen, level)
-    less = in_step(float(gap.p_below()), -found, b.unseen, level)
-    interval = Interval(found, min(low, found - a.unseen), max(high, found + b.unseen), n, unit, level)
-    return Paired(interval, min(1.0, 2 * min(greater, less)), greater)
+    (low, high), (greater, less) = compared(a, b)
+    found = float(a.bootstrap.estimate - b.bootstrap.estimate)
+    interval = Interval(found, float(low), float(high), n, unit, level)
+    return Paired(interval, min(1.0, 2 * min(float(greater), float(less))), float(greater))
 
 
 def yes_bias(rows: Rows) -> Rows:
