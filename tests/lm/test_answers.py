@@ -67,6 +67,16 @@ def test_a_wrong_number_of_class_sets_is_refused(lm: LM) -> None:
         lm.answers(["the cat"], [YES_NO, YES_NO])
 
 
+def test_a_very_unlikely_answer_is_still_computed(lm: LM, helpers) -> None:
+    with torch.no_grad():
+        lm.model.lm_head.weight *= 40
+    found = lm.answers(helpers.prompts, {"a": ["New York City"], "b": ["no maybe"]})
+    rarest = int(found.log_prob[:, 0].argmin())
+    assert found.log_prob[rarest, 0] < -40
+    expected = probability(lm, helpers, helpers.prompts[rarest], "New York City")
+    assert found.log_prob[rarest, 0] == pytest.approx(math.log(expected), rel=1e-4)
+
+
 def test_classes_per_prompt(lm: LM, helpers) -> None:
     other = {"a": ["cat"], "b": ["the dog"]}
     together = lm.answers(helpers.prompts[:2], [YES_NO, other])
@@ -126,10 +136,11 @@ def test_a_likely_refusal_is_measured(lm: LM, helpers, monkeypatch) -> None:
     assert lm.answers(["the cat"], YES_NO).refusal_mass[0] > 0.99
 
 
-def test_no_refusal_in_the_vocabulary_is_not_measured(lm: LM, monkeypatch) -> None:
+@pytest.mark.parametrize("openings", [[], ["do not"]])
+def test_without_a_refusal_of_three_tokens_nothing_is_measured(lm: LM, monkeypatch, openings) -> None:
     from gnomon.lm import answers
 
-    monkeypatch.setattr(answers, "refusal_openings", lambda lm: [])
+    monkeypatch.setattr(answers, "refusal_openings", lambda lm: openings)
     assert math.isnan(lm.answers(["the cat"], YES_NO).refusal_mass[0])
 
 

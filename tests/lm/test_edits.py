@@ -132,6 +132,37 @@ def test_several_rows_per_prompt_take_their_prompts_coefficient(lm: LM, helpers)
         helpers.assert_close(logits[row], helpers.reference(lm, own, [(edit, alpha)])[0])
 
 
+@pytest.mark.parametrize("kind", ["add_vector", "low_rank"])
+def test_rows_in_any_order_take_their_own_coefficient(lm: LM, helpers, kind: str) -> None:
+    edit = getattr(helpers, kind)(lm)
+    alphas = [1.0, 0.0, -1.0, 1.0, 0.0]
+    ids = lm.encode([f"the {word} sat on the mat" for word in ("cat", "dog", "bird", "tree", "hill")])
+    with torch.no_grad(), lm.edited([edit], alphas):
+        logits = lm.model(torch.tensor(ids)).logits
+    for row, (own, alpha) in enumerate(zip(ids, alphas, strict=True)):
+        helpers.assert_close(logits[row], helpers.reference(lm, own, [(edit, alpha)] if alpha else [])[0])
+
+
+def test_a_beginning_is_not_shared_by_rows_of_different_coefficients(lm: LM, helpers, monkeypatch) -> None:
+    edit = helpers.add_vector(lm)
+    alphas = [1.0, -1.0, 0.0, 0.5, 1.0, -1.0, 0.0]
+    monkeypatch.setattr(lm, "tokens_per_batch", 32)
+    with lm.edited([edit], alphas):
+        states = lm.residuals(helpers.prompts)
+    for row, (ids, alpha) in enumerate(zip(lm.encode(helpers.prompts), alphas, strict=True)):
+        expected = helpers.reference(lm, ids, [(edit, alpha)] if alpha else [])[1]
+        helpers.assert_close(states[row], expected[:, -1])
+
+
+def test_a_shared_beginning_is_edited_too(lm: LM, helpers, monkeypatch) -> None:
+    edit = helpers.low_rank(lm)
+    monkeypatch.setattr(lm, "tokens_per_batch", 32)
+    with lm.edited([edit], 1.0):
+        states = lm.residuals(helpers.prompts)
+    for row, ids in enumerate(lm.encode(helpers.prompts)):
+        helpers.assert_close(states[row], helpers.reference(lm, ids, [(edit, 1.0)])[1][:, -1])
+
+
 def test_a_failing_edit_leaves_no_hook(lm: LM, helpers) -> None:
     class Broken:
         def deltas(self, lm, alpha):

@@ -134,6 +134,12 @@ def test_neutral_text_begins_at_bos(lm: LM) -> None:
     assert not any(lm.end_tokens & set(sample.tokens) for sample in samples)
 
 
+def test_neutral_text_goes_on_for_eight_tokens_and_ends_at_eos(lm: LM, monkeypatch) -> None:
+    saying(lm, monkeypatch, [], then=lm.tokenizer.eos_token_id)
+    assert [len(sample.tokens) for sample in lm.sample_neutral(3, max_tokens=20)] == [8, 8, 8]
+    assert [len(sample.tokens) for sample in lm.sample_neutral(3, max_tokens=5)] == [5, 5, 5]
+
+
 def test_neutral_text_of_a_chat_model_answers_small_talk(lm: LM) -> None:
     lm.tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
     samples = lm.sample_neutral(3, max_tokens=9)

@@ -163,6 +163,32 @@ def test_an_unknown_id_while_offline() -> None:
         LM.load("nobody/no-such-model")
 
 
+@pytest.mark.parametrize("lost", [None, "tokenizer*", "model.safetensors"])
+def test_the_cache_is_looked_at_before_the_network(
+    saved: Path, tmp_path: Path, monkeypatch, lost: str | None
+) -> None:
+    import huggingface_hub.constants
+    from huggingface_hub import HfApi
+
+    repository = tmp_path / "models--somebody--model"
+    snapshot = Path(shutil.copytree(saved, repository / "snapshots" / "abc"))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    for file in snapshot.glob(lost or "nothing"):
+        file.unlink()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+
+    def model_info(self, name, **settings):
+        raise http.ConnectError("asked")
+
+    monkeypatch.setattr(HfApi, "model_info", model_info)
+    if lost is None:
+        assert LM.load("somebody/model").name == "somebody/model"
+    else:
+        with pytest.raises(Failure, match="not in the local cache"):
+            LM.load("somebody/model")
+
+
 def answering(status: int, code: str | None = None):
     from huggingface_hub import errors
 

@@ -6,24 +6,14 @@ import importlib.util
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from gnomon.errors import Failure, UsageError
+from gnomon.lm.sources import Source, find
 
-_HUB_SECONDS = 10.0
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where a model's files are: a folder or a Hub id, and whether they are all here already."""
-
-    path: str
-    here: bool
 
 
 def load(
@@ -42,7 +32,7 @@ def load(
     _need_extras(adapter, device_map, quantization_config)
     place, why_place = _choose_device(device, device_map)
     kind, why_kind = _choose_dtype(dtype, place)
-    source = _find(name, revision, token)
+    source = find(name, revision, token)
     where = {"revision": revision, "token": token, "local_files_only": source.here}
     with _quiet(), _explained(name):
         tokenizer = _open_tokenizer(name, source, where)
@@ -152,95 +142,10 @@ def _choose_dtype(dtype: str | torch.dtype, place: str) -> tuple[str | torch.dty
     return "auto", "as saved, on an accelerator"
 
 
-# -- finding the files -----------------------------------------------------------------------------------------------
-
-
-def _find(name: str, revision: str | None, token: str | None) -> _Source:
-    if name.startswith("touchstone:"):
-        from gnomon import touchstones
-
-        return _Source(str(touchstones.folder(name.removeprefix("touchstone:"))), here=True)
-    if Path(name).is_dir():
-        missing = _missing_files(Path(name))
-        if missing:
-            raise UsageError(f"The folder {name} has no {missing}: give the folder of a saved model.")
-        return _Source(name, here=True)
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).exists():
-        raise UsageError(f"There is no model folder {name}.")
-    if _is_cached(name, revision):
-        return _Source(name, here=True)
-    _ask_hub(name, revision, token)
-    return _Source(name, here=False)
-
-
-def _missing_files(folder: Path) -> str | None:
-    """What a folder lacks to be a model's: a config, or (any of) its safetensors weights."""
-    if not (folder / "config.json").is_file():
-        return "config.json"
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-        absent = sorted(shard for shard in shards if not (folder / shard).is_file())
-        return absent[0] if absent else None
-    return None if any(folder.glob("*.safetensors")) else "safetensors weights"
-
-
-def _is_cached(name: str, revision: str | None) -> bool:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        folder = snapshot_download(name, revision=revision, local_files_only=True)
-    except LocalEntryNotFoundError:
-        return False
-    except HFValidationError as error:
-        raise UsageError(f"{name!r} is neither a folder nor a possible Hub id.") from error
-    return _missing_files(Path(folder)) is None
-
-
-def _ask_hub(name: str, revision: str | None, token: str | None) -> None:
-    """Ask once and briefly whether the Hub will give this model, before any download that retries for long."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of the client it was built on
-        GatedRepoError,
-        HTTPError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        info = HfApi().model_info(name, revision=revision, timeout=_HUB_SECONDS, token=token)
-        if info.gated:
-            HfApi().auth_check(name, token=token)
-    except GatedRepoError as error:
-        raise UsageError(
-            f"The model {name} is gated: accept its terms at https://huggingface.co/{name} and log in with "
-            "`hf auth login`, or pass token=."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise UsageError(
-            f"There is no folder and no Hub model {name}: check the spelling, or log in if it is private."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UsageError(f"The model {name} has no revision {revision!r}.") from error
-    except OfflineModeIsEnabled as error:
-        raise UsageError(
-            f"There is no folder {name}, it is not in the local cache, and HF_HUB_OFFLINE keeps us from the Hub."
-        ) from error
-    except HTTPError as error:
-        raise Failure(
-            f"The model {name} is not in the local cache, and the Hub could not be reached: check the network."
-        ) from error
-    files = [sibling.rfilename for sibling in info.siblings or []]
-    if "config.json" not in files or not any(file.endswith(".safetensors") for file in files):
-        raise UsageError(f"The Hub repository {name} holds no transformers model with safetensors weights.")
-
-
 # -- reading the files -----------------------------------------------------------------------------------------------
 
 
-def _open_tokenizer(name: str, source: _Source, where: Mapping[str, Any]) -> Any:
+def _open_tokenizer(name: str, source: Source, where: Mapping[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
     try:
@@ -254,7 +159,7 @@ def _open_tokenizer(name: str, source: _Source, where: Mapping[str, Any]) -> Any
     return tokenizer
 
 
-def _open_model(name: str, source: _Source, where: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+def _open_model(name: str, source: Source, where: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
