@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gnomon.bench.measure import Measured, Strength
 from gnomon.bench.rows import Rows
 from gnomon.bench.score import Score, Seeds, Side, difference, over_seeds, yes_bias
