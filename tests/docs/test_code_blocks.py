@@ -1,5 +1,6 @@
 """What README and docs print runs as printed: Python blocks, command lines, named options, links, paths."""
 
+import importlib
 import itertools
 import re
 import shlex
@@ -124,5 +125,18 @@ def test_links_and_paths_exist(page: Path) -> None:
     run = [ROOT / word for words in lines(page) for word in words if word.startswith("benchmarks/")]
     missing = [
         str(path.relative_to(ROOT)) for path in itertools.chain(linked, named, run) if not path.exists()
+    ]
+    assert missing == []
+
+
+def test_the_public_names_of_the_rooms_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"^### (\w+)\nPublic: (.*)$", text, flags=re.MULTILINE)
+    assert len(rooms) >= 9
+    missing = [
+        f"{room}.{name}"
+        for room, line in rooms
+        for name in re.findall(r"`(\w+)`", line)
+        if not hasattr(importlib.import_module(f"gnomon.{room}"), name)
     ]
     assert missing == []
