@@ -83,13 +83,18 @@ def test_the_headline_stays_in_sight_and_side_tables_do_not_show(
             run.add(reading)
             run.add(replace(reading, name="steering_f1-kl", title="At equal KL"))
             run.add(replace(reading, name="pairs", title="The pairs"))
+            run.add(replace(reading, name="steering_f1-1", title="The second model", sentence="Less."))
+            run.add(replace(reading, name="steering_f1-kl-1", title="The second model at equal KL"))
         return run
 
     monkeypatch.setitem(vars(gnomon.bench), "steer", several)
     shown = invoke("steer").stdout
-    assert -1 < shown.index("At equal KL") < shown.index("\nSteering F1\n")
+    titles = ["At equal KL", "The second model at equal KL", "\nSteering F1\n", "\nThe second model\n"]
+    assert sorted(titles, key=shown.index) == titles
     assert "The pairs" not in shown
-    assert len(json.loads(invoke("steer", "--json").stdout)["readings"]) == 3
+    told = json.loads(invoke("steer", "--json").stdout)
+    assert len(told["readings"]) == 5
+    assert told["sentence"] == f"{reading.sentence}\nLess."
 
 
 @pytest.mark.parametrize("command", ["steer", "bench"])

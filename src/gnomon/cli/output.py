@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 # Wide enough for every table: what is piped into a file or another program is not folded.
 _UNFOLDED = 500
-# The bench's names of its readings: the headline is called so, and the tables at other strengths begin so.
-MAIN = "steering_f1"
+# What the bench calls its tables, and (with a number where there are several models) what a run was made for.
+_TABLES = "steering_f1"
+_HEADLINE = re.compile(r"steering_f1(-\d+)?")
 DIAL = "dial.json"
 
 
@@ -76,7 +78,7 @@ def show_run(run: Run, *, as_json: bool) -> None:
         )
         return
     # What decides comes last, where it stays in sight; figures and side tables are in the report.
-    show_readings(sorted((one for one in readings if MAIN in one.name), key=_is_headline))
+    show_readings(sorted((one for one in readings if one.name.startswith(_TABLES)), key=_is_headline))
     typer.echo()
     show_files(run.folder)
 
@@ -97,7 +99,7 @@ def files(folder: Path) -> dict[str, Any]:
 
 def dials(folder: Path) -> list[Path]:
     """The folders of the dials that a run kept, one per model."""
-    return sorted(path.parent for path in folder.glob(f"*dial/{DIAL}"))
+    return sorted(path.parent for path in folder.glob(f"dial*/{DIAL}"))
 
 
 def show_files(folder: Path) -> None:
@@ -109,8 +111,8 @@ def show_files(folder: Path) -> None:
 
 
 def _is_headline(reading: Reading) -> bool:
-    """Whether this is the reading that the run was made for (of one model and seed)."""
-    return reading.name.endswith(MAIN)
+    """Whether this is the reading that the run was made for (of one model)."""
+    return _HEADLINE.fullmatch(reading.name) is not None
 
 
 def document(reading: Reading) -> dict[str, Any]:
@@ -131,16 +133,17 @@ def document(reading: Reading) -> dict[str, Any]:
 
 
 def headlines(folder: Path) -> list[dict[str, str]]:
-    """Title, sentence and headline (in words) of a run's main readings, without opening their tables."""
+    """Title, sentence and headline (in words) of what a run was made for, without opening any table."""
     from gnomon.runs import interval_text, storage
     from gnomon.stats import Interval
 
     found = []
-    for path in sorted(folder.glob(f"readings/*{MAIN}*/reading.json")):
+    for path in sorted(folder.glob(f"readings/*-{_TABLES}*/reading.json")):
         kept = storage.from_json(storage.read(path), path)
-        interval = kept["headline"]
-        headline = "" if interval is None else interval_text(Interval.from_dict(interval))
-        found.append({"title": kept["title"], "headline": headline, "sentence": kept["sentence"]})
+        if _HEADLINE.fullmatch(kept["name"]):
+            interval = kept["headline"]
+            headline = "" if interval is None else interval_text(Interval.from_dict(interval))
+            found.append({"title": kept["title"], "headline": headline, "sentence": kept["sentence"]})
     return found
 
 
