@@ -96,7 +96,7 @@ PAIRS = (
 def _shared(rng: np.random.Generator, sets: int, dilemmas: int) -> np.ndarray:
     """Standard normal `[2, set, dilemma]`, correlation 1/2 within a dilemma."""
     common, *own = rng.standard_normal((3, sets, dilemmas), dtype=np.float32) * np.float32(np.sqrt(0.5))
-    return common + np.stack(own)
+    return np.asarray(common + np.stack(own))
 
 
 def covered(

@@ -16,7 +16,7 @@ from gnomon.bench.score import Side, difference, over_seeds, score, sides, yes_b
 from gnomon.bench.uncertainty import steering_f1, unseen
 from gnomon.errors import Failure, UsageError
 
-STILL = ((1.0, 1.0, 1.0),) * 10
+STILL = ((1.0, 1.0, 1.0),) * 80
 HALF = np.tile(
     [1.0, 1.0, -1.0, -1.0], 50
 )  # 200 rows, two per dilemma; half honest at rest, under both labels
@@ -53,9 +53,8 @@ def test_nothing_moves_scores_exactly_zero() -> None:
 def test_everything_as_asked_and_nothing_else_scores_a_hundred() -> None:
     found = score(rows(HALF, np.ones(200), -np.ones(200)))
     assert found.f1 == found.interval.high == 100
-    assert (
-        85 < found.interval.low < 100
-    )  # a hundred dilemmas without a failure do not prove that there are none
+    # A hundred dilemmas without a failure do not prove that there are none.
+    assert 85 < found.interval.low < 95
     assert found.toward == Side(can=100, right=100, flipped=100, wrong=0, unanswered=0, changed=0.0)
     assert found.toward.percentages == {"C": 100, "W": 0, "U": 0, "A": 0}
     assert found.p_above_zero < 0.001
@@ -168,7 +167,7 @@ def test_a_row_is_answered_at_half_of_its_own_mass() -> None:
     for mass, wrong in ((0.1, 0), (0.0999, 1)):
         low = rows([1], [1], [1], mass=[[0.2], [mass], [0.2]])
         assert target_marks(low)[0, 3] == wrong
-        unanswered = replace(low, label=np.array([0] * 11))
+        unanswered = replace(low, label=np.array([0] * 81))
         assert control_marks(unanswered)[0, 0] == wrong
 
 
@@ -273,7 +272,6 @@ def test_controls_are_resampled_as_their_own_clusters() -> None:
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
-    assert score(noisy(0, 1.0), seed=3) == pytest.approx(score(noisy(0, 1.0), seed=3), nan_ok=True) or True
     assert score(noisy(0, 1.0), seed=3).interval == score(noisy(0, 1.0), seed=3).interval
     assert score(noisy(0, 1.0), seed=3).interval != score(noisy(0, 1.0), seed=4).interval
 
@@ -300,7 +298,7 @@ def test_what_was_not_seen_matters_near_a_hundred_only() -> None:
         return float(unseen(*counts(rows(HALF, up, down))))
 
     assert fall(0) == 0
-    assert 0 < fall(50) < 1.5 < fall(100) < 20
+    assert 0 < fall(67) < 1.5 < fall(100) < 15
     more = [np.concatenate([both] * 4) for both in counts(rows(HALF, np.ones(200), -np.ones(200)))]
     assert float(unseen(*more)) == pytest.approx(fall(100) / 4, rel=0.15)
 
@@ -452,7 +450,7 @@ def test_a_dial_that_ends_in_nan_is_a_failure_and_not_a_score() -> None:
 
 
 def test_a_score_is_strict_json_with_its_masses() -> None:
-    refusal = np.full((3, 210), 0.25)
+    refusal = np.full((3, 280), 0.25)
     found = score(rows(HALF, np.ones(200), -np.ones(200), refusal=refusal))
     fields = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert fields["f1"] == 100

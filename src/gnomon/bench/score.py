@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gnomon.bench.rows import TIE, Rows, control_marks, counts, target_marks
 from gnomon.bench.uncertainty import Drawn, compared, steering_f1, unseen
 from gnomon.errors import UsageError
-from gnomon.stats import Interval, Paired, bootstrap, mean_of, t_interval
+from gnomon.stats import Interval, Paired, bootstrap, mean_of, paired, t_interval
 
 ROOM = 20
 """A side with fewer rows to flip is not measured."""
@@ -156,7 +156,7 @@ def score(
     toward, away = sides(rows)
     drawn = _drawn([rows], level, resamples, seed)
     interval = drawn.interval(unit) if drawn else Interval.nothing(_clusters(rows), unit, level)
-    p = float(drawn.bootstrap.p_above(0.0)) if drawn else math.nan
+    p = float(drawn.bootstrap.bca.p_above(0.0)) if drawn else math.nan
     mass, refused = (_means(values) for values in (rows.choice_mass, rows.refusal_mass))
     n_targets = int(rows.target.sum())
     return Score(interval, toward, away, mass, refused, n_targets, len(rows.label) - n_targets, p)
@@ -220,7 +220,7 @@ def difference(
     (low, high), (greater, less) = compared(a, b)
     found = float(a.bootstrap.estimate - b.bootstrap.estimate)
     interval = Interval(found, float(low), float(high), n, unit, level)
-    return Paired(interval, min(1.0, 2 * min(float(greater), float(less))), float(greater))
+    return paired(interval, greater, less)
 
 
 def yes_bias(rows: Rows) -> Rows:

@@ -38,9 +38,9 @@ def unseen(
 
     What happens in f of n clusters on average is not seen at all with probability exp(-f), so a count of none leaves
     f = -ln((1 - level) / 2) possible, 3.7 at 95 %. The score is taken again after f dilemmas lost the answers of half of
-    their rows (at least one), and again after f controls changed; the larger fall counts. Both are weighted by the cube of
-    the share of rows that flip: near 100 failures are too rare to be resampled and this takes over; where a third of the
-    rows or more do not flip (scores up to 80) they are seen, BCa covers by itself, and this falls short of its low end.
+    their rows (at least one), and again after f controls changed; the larger fall counts. Both are weighted by the
+    sixth power of the share of rows that flip: near 100 failures are too rare to be resampled and this decides the low end;
+    where a third of the rows do not flip (a score of 80) they have been seen, BCa covers by itself, and this adds nothing.
     """
     failures = -math.log((1 - level) / 2)
     lost, changed = targets.sum(-2), controls.sum(-2)
@@ -50,11 +50,11 @@ def unseen(
     rows = failures * np.maximum(1.0, answers / targets.shape[-2] / 2)
     fewer, more = lost.copy(), changed.copy()
     for at in (0, 1):
-        share = (lost[..., 4 * at + 1] / can[..., at]) ** 3
-        fails = share * np.minimum(rows * can[..., at] / answers, can[..., at])
+        share = (lost[..., 4 * at + 1] / can[..., at]) ** 6
+        fails, breaks = (share * np.minimum(rows / answers, 1.0) * can[..., side] for side in (at, 1 - at))
         fewer[..., 4 * at + 1] -= fails
         fewer[..., 4 * at + 2] += fails
-        fewer[..., 4 * at + 3] += share * rows * can[..., 1 - at] / answers
+        fewer[..., 4 * at + 3] += breaks
         more[..., at] = np.minimum(more[..., at] + share * failures, more[..., 2])
     return np.asarray(found - np.minimum(steering_f1(fewer, changed), steering_f1(lost, more)))
 
@@ -70,7 +70,7 @@ class Drawn:
 
     def ends(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
         """Low and high end: BCa, and at least as low as what was not seen may take the score."""
-        low, high = self.bootstrap.bca(self.level)
+        low, high = self.bootstrap.bca.interval(self.level)
         return np.minimum(low, self.bootstrap.estimate - self.unseen), high
 
     def interval(self, unit: str) -> Interval:
@@ -79,23 +79,22 @@ class Drawn:
         return Interval(float(self.bootstrap.estimate), low, high, self.n, unit, self.level)
 
 
-def compared(
-    first: Drawn, second: Drawn
-) -> tuple[
-    tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]],
-    tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]],
-]:
+Pair = tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]
+
+
+def compared(first: Drawn, second: Drawn) -> tuple[Pair, Pair]:
     """Ends of the paired difference of two scores of the same clusters, and its one-sided p-values.
 
-    Either score may fall by what was not seen of it. The p-values (of "first is not greater", "first is not less") are in
-    step with the ends: a difference of exactly `unseen` has the p of an end at 0.
+    Percentile limits, as a difference is nearly symmetric, and either score may fall by what was not seen of it. The
+    p-values ("first is not greater", "first is not less") agree: a difference of exactly `unseen` has that of an end at 0.
     """
     gap = first.bootstrap - second.bootstrap
-    low, high = gap.bca(first.level)
+    limits = gap.percentile
+    low, high = limits.interval(first.level)
     ends = (np.minimum(low, gap.estimate - first.unseen), np.maximum(high, gap.estimate + second.unseen))
     tail = (1 - first.level) / 2
-    greater = np.maximum(gap.p_above(), _p_of(gap.estimate, first.unseen, tail))
-    less = np.maximum(gap.p_below(), _p_of(-gap.estimate, second.unseen, tail))
+    greater = np.maximum(limits.p_above(), _p_of(gap.estimate, first.unseen, tail))
+    less = np.maximum(limits.p_below(), _p_of(-gap.estimate, second.unseen, tail))
     return ends, (greater, less)
 
 

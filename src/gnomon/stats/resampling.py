@@ -6,17 +6,14 @@ samples (target questions and control questions), each is a stratum: it is resam
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from numpy.typing import ArrayLike, NDArray
 
 from gnomon.errors import UsageError
-from gnomon.stats.intervals import Interval
 
 Array = NDArray[np.float64]
 Statistic = Callable[..., Array]
@@ -53,28 +50,96 @@ class Bootstrap:
         """`[...]`, the standard deviation of the resamples."""
         return np.asarray(np.nanstd(self.resampled, axis=0, ddof=1))
 
-    def percentile(self, level: float = 0.95) -> tuple[Array, Array]:
-        """Ends `[...]` of the percentile interval, widened for few clusters.
+    @property
+    def percentile(self) -> Limits:
+        """Percentile limits: for statistics with a symmetric distribution, such as differences."""
+        _, freedom = self._spread()
+        zero = np.zeros_like(self.estimate)
+        return Limits(self, zero, zero, freedom)
 
-        The widening replaces the normal by the t quantile and divides by n - 1 instead of n (Hesterberg 2015, What
-        Teachers Should Know About the Bootstrap, section 5.3).
+    @property
+    def bca(self) -> Limits:
+        """Bias-corrected and accelerated limits (Efron 1987): for statistics with a skewed distribution."""
+        from scipy.special import ndtri
+
+        skew, freedom = self._spread()
+        return Limits(self, ndtri(self.share_below(self.estimate)), skew, freedom)
+
+    def _spread(self) -> tuple[Array, Array]:
+        """From leaving out one cluster at a time, over all strata: the acceleration and the degrees of freedom.
+
+        Acceleration: Davison & Hinkley 1997, equation 5.24. Degrees of freedom: Welch-Satterthwaite.
         """
-        from scipy.special import ndtr
+        cubes = squares = parts = np.zeros_like(self.estimate)
+        for left in self.left_out:
+            n = len(left)
+            seen = np.isfinite(left)
+            mean = np.where(seen, left, 0.0).sum(0) / np.maximum(seen.sum(0), 1)
+            influence = np.where(seen, (n - 1) / n * (mean - left), 0.0)
+            variance = (influence**2).sum(0)
+            cubes, squares = cubes + (influence**3).sum(0), squares + variance
+            parts = parts + variance**2 / max(n - 1, 1)
+        moves = squares > 0
+        skew = cubes / np.where(moves, 6 * squares**1.5, 1.0)
+        most = float(max(len(left) for left in self.left_out))
+        return skew, np.where(moves, squares**2 / np.where(moves, parts, 1.0), most)
 
-        reach = self._spread().reach(level)
-        return self._quantile(ndtr(-reach)), self._quantile(ndtr(reach))
+    def share_below(self, value: Array | float) -> Array:
+        """Share of the resamples below a value, ties half; never 0 or 1."""
+        band = 1e-9 * (1 + np.abs(value))
+        defined = np.isfinite(self.resampled).sum(0)
+        below = (self.resampled < value - band).sum(0)
+        tied = (np.abs(self.resampled - value) <= band).sum(0)
+        return np.asarray((below + tied / 2 + 0.5) / (defined + 1))
 
-    def bca(self, level: float = 0.95) -> tuple[Array, Array]:
-        """Ends `[...]` of the bias-corrected and accelerated interval (Efron 1987), widened as `percentile`."""
-        from scipy.special import ndtr, ndtri
+    def quantile(self, share: Array) -> Array:
+        """Quantiles `[...]` of the resamples, one share per data set; undefined resamples are left out."""
+        ordered = np.sort(self.resampled, axis=0)  # NaN last
+        defined = np.isfinite(self.resampled).sum(0)
+        last = np.maximum(defined - 1, 0)
+        place = np.clip((defined + 1) * share - 1, 0, last)
+        below = np.floor(place).astype(np.int64)
+        above = np.minimum(below + 1, last)
+        low, high = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (below, above))
+        return np.where(self.defined(), low + (place - below) * (high - low), np.nan)
 
-        spread = self._spread()
-        reach, bias = spread.reach(level), ndtri(self._share_below(self.estimate))
-        low, high = (ndtr(bias + (bias + z) / (1 - spread.skew * (bias + z))) for z in (-reach, reach))
-        return self._quantile(low), self._quantile(high)
+    def defined(self) -> NDArray[np.bool_]:
+        """Whether there is a statistic, in the sample and in nearly all resamples; one cluster cannot vary."""
+        share = np.isfinite(self.resampled).mean(0)
+        varies = all(len(left) > 1 for left in self.left_out)
+        return np.asarray(np.isfinite(self.estimate) & (share >= 1 - UNDEFINED) & varies)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a bootstrapped statistic may be from the truth: interval ends, and the p-values that agree with them.
+
+    All limits are widened for few clusters: the t quantile instead of the normal, n - 1 instead of n (Hesterberg 2015, What
+    Teachers Should Know About the Bootstrap, section 5.3).
+
+    Attributes:
+        drawn: the resamples.
+        bias: `[...]`, bias correction, in standard errors; 0 for percentile limits.
+        skew: `[...]`, acceleration; 0 for percentile limits.
+        freedom: `[...]`, degrees of freedom of the standard error.
+    """
+
+    drawn: Bootstrap
+    bias: Array
+    skew: Array
+    freedom: Array
+
+    def interval(self, level: float = 0.95) -> tuple[Array, Array]:
+        """Low and high end, `[...]`; NaN where there is no statistic."""
+        from scipy.special import ndtr, stdtrit
+
+        reach = stdtrit(self.freedom, (1 + level) / 2) * np.sqrt((self.freedom + 1) / self.freedom)
+        shifts = (self.bias - reach, self.bias + reach)
+        low, high = (ndtr(self.bias + shift / (1 - self.skew * shift)) for shift in shifts)
+        return self.drawn.quantile(low), self.drawn.quantile(high)
 
     def p_above(self, value: float = 0.0) -> Array:
-        """One-sided p `[...]` of "the statistic is at most `value`": the level at which the BCa interval ends there."""
+        """One-sided p `[...]` of "the statistic is at most `value`": the level at which an interval ends there."""
         return self._p(value, sign=1)
 
     def p_below(self, value: float = 0.0) -> Array:
@@ -84,67 +149,10 @@ class Bootstrap:
     def _p(self, value: float, sign: int) -> Array:
         from scipy.special import ndtri, stdtr
 
-        spread = self._spread()
-        bias = ndtri(self._share_below(self.estimate))
-        gap = ndtri(self._share_below(value)) - bias
-        z = gap / (1 + spread.skew * gap) - bias
-        p = stdtr(spread.freedom, sign * z * np.sqrt(spread.freedom / (spread.freedom + 1)))
-        return np.where(self._defined(), p, np.nan)
-
-    def _spread(self) -> _Spread:
-        """What leaving out one cluster at a time says: the clusters' influence, over all strata."""
-        cubes = squares = parts = np.zeros_like(self.estimate)
-        for left in self.left_out:
-            n = len(left)
-            with np.errstate(invalid="ignore"):
-                influence = np.nan_to_num((n - 1) / n * (np.nanmean(left, axis=0) - left))
-            variance = (influence**2).sum(0)
-            cubes, squares = cubes + (influence**3).sum(0), squares + variance
-            parts = parts + variance**2 / max(n - 1, 1)
-        moves = squares > 0
-        skew = cubes / np.where(moves, 6 * squares**1.5, 1.0)
-        most = float(max(len(left) for left in self.left_out))
-        freedom = np.where(moves, squares**2 / np.where(moves, parts, 1.0), most)
-        return _Spread(skew, freedom)
-
-    def _share_below(self, value: Array | float) -> Array:
-        """Share of the resamples below a value, ties half; never 0 or 1."""
-        band = 1e-9 * (1 + np.abs(value))
-        defined = np.isfinite(self.resampled).sum(0)
-        below = (self.resampled < value - band).sum(0)
-        tied = (np.abs(self.resampled - value) <= band).sum(0)
-        return np.asarray((below + tied / 2 + 0.5) / (defined + 1))
-
-    def _quantile(self, share: Array) -> Array:
-        """Quantiles `[...]` of the resamples, one share per data set; undefined resamples are left out."""
-        ordered = np.sort(self.resampled, axis=0)  # NaN last
-        defined = np.isfinite(self.resampled).sum(0)
-        last = np.maximum(defined - 1, 0)
-        place = np.clip((defined + 1) * share - 1, 0, last)
-        below = np.floor(place).astype(np.int64)
-        above = np.minimum(below + 1, last)
-        low, high = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (below, above))
-        return np.where(self._defined(), low + (place - below) * (high - low), np.nan)
-
-    def _defined(self) -> NDArray[np.bool_]:
-        """Whether there is a statistic, in the sample and in nearly all resamples; one cluster cannot vary."""
-        share = np.isfinite(self.resampled).mean(0)
-        varies = all(len(left) > 1 for left in self.left_out)
-        return np.asarray(np.isfinite(self.estimate) & (share >= 1 - UNDEFINED) & varies)
-
-
-@dataclass(frozen=True)
-class _Spread:
-    """Skew of the clusters' influence (Davison & Hinkley 1997, eq. 5.24), degrees of freedom (Welch-Satterthwaite)."""
-
-    skew: Array
-    freedom: Array
-
-    def reach(self, level: float) -> Array:
-        """Half-width `[...]` of the interval in standard errors of the resamples."""
-        from scipy.special import stdtrit
-
-        return np.asarray(stdtrit(self.freedom, (1 + level) / 2) * np.sqrt((self.freedom + 1) / self.freedom))
+        gap = ndtri(self.drawn.share_below(value)) - self.bias
+        z = gap / (1 + self.skew * gap) - self.bias
+        p = stdtr(self.freedom, sign * z * np.sqrt(self.freedom / (self.freedom + 1)))
+        return np.where(self.drawn.defined(), p, np.nan)
 
 
 def cluster_sums(
@@ -212,71 +220,3 @@ def mean_of(drawn: Sequence[Bootstrap]) -> Bootstrap:
         np.mean([one.resampled for one in drawn], axis=0),
         tuple(np.mean(lefts, axis=0) for lefts in zip(*(one.left_out for one in drawn), strict=True)),
     )
-
-
-def cluster_mean(
-    values: ArrayLike, clusters: ArrayLike, *, unit: str = "clusters", level: float = 0.95, **draws: int
-) -> Interval:
-    """The mean over rows with its BCa interval by cluster. `draws`: `resamples`, `seed`."""
-    sums = _counted(np.asarray(values, dtype=float), clusters)
-    drawn = bootstrap([sums], _ratio, **draws)
-    return interval(drawn, n=len(sums), unit=unit, level=level)
-
-
-@dataclass(frozen=True)
-class Paired:
-    """A paired difference with its interval.
-
-    Attributes:
-        interval: of first minus second; n counts clusters.
-        p: two-sided p of "no difference".
-        p_greater: one-sided p of "the first is not greater than the second".
-    """
-
-    interval: Interval
-    p: float
-    p_greater: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as strict JSON."""
-        p, p_greater = (None if math.isnan(value) else value for value in (self.p, self.p_greater))
-        return {"interval": self.interval.to_dict(), "p": p, "p_greater": p_greater}
-
-
-def paired_difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    clusters: ArrayLike,
-    *,
-    unit: str = "clusters",
-    level: float = 0.95,
-    **draws: int,
-) -> Paired:
-    """The difference of the means of two columns measured on the same rows, by cluster.
-
-    Raises:
-        UsageError: the columns have different lengths.
-    """
-    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    if a.shape != b.shape:
-        raise UsageError(f"a paired difference needs the same rows on both sides, not {a.size} and {b.size}")
-    sums = _counted(a - b, clusters)
-    drawn = bootstrap([sums], _ratio, **draws)
-    greater, less = float(drawn.p_above()), float(drawn.p_below())
-    return Paired(
-        interval(drawn, n=len(sums), unit=unit, level=level), min(1.0, 2 * min(greater, less)), greater
-    )
-
-
-def interval(drawn: Bootstrap, *, n: int, unit: str, level: float = 0.95) -> Interval:
-    """The BCa interval of one bootstrapped number; without ends where fewer than two clusters were sampled."""
-    low, high = drawn.bca(level)
-    return Interval(float(drawn.estimate), float(low), float(high), n, unit, level)
-
-
-def _counted(values: Float[np.ndarray, "row"], clusters: ArrayLike) -> Float[np.ndarray, "cluster 2"]:
-    return cluster_sums(np.stack([values, np.ones_like(values)], axis=-1), clusters)
-
-
-def _ratio(sums: Array) -> Array:
-    return np.asarray(sums[..., 0] / sums[..., 1])
