@@ -45,6 +45,12 @@ def test_show_a_run(invoke: Callable[..., Any], make_run: Callable[..., Run], re
         assert words in shown
 
 
+def test_show_says_why_a_run_failed(invoke: Callable[..., Any]) -> None:
+    with pytest.raises(ZeroDivisionError), Run.create({"model": "a/b"}, "runs", "broken"):
+        raise ZeroDivisionError("nothing to divide by")
+    assert "ZeroDivisionError: nothing to divide by\n" in invoke("show", "broken").stdout
+
+
 def test_show_a_dial(invoke: Callable[..., Any]) -> None:
     import torch
 

@@ -85,3 +85,20 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         check=False,
     )
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_libraries_are_heard_only_if_asked_for(verbose: bool) -> None:
+    program = (
+        "import logging, warnings, gnomon.runs, gnomon.cli\n"
+        "def loud(root):\n"
+        "    warnings.warn('a warning')\n    logging.getLogger('library').warning('a log line')\n    return []\n"
+        "gnomon.runs.list_runs = loud\n"
+        "gnomon.cli.main()\n"
+    )
+    arguments = ["--verbose", "runs"] if verbose else ["runs"]
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    assert [words in ended.stderr for words in ("a warning", "a log line")] == [verbose, verbose]
+    assert ended.stdout.startswith("There are no runs")

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gnomon import touchstones
+
+@pytest.fixture(autouse=True)
+def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two packaged touchstones, without weights."""
+    measured = {
+        "honesty": {"right": 0.98765, "oracle_mean_difference": 61.0, "other": 1.0},
+        "null": {"right": 1.0},
+    }
+    for name, numbers in measured.items():
+        folder = tmp_path / "packaged" / name
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").touch()
+        (folder / "README.md").write_text(f"# touchstone:{name}\n\nA card.\n")
+        (folder / "recipe.json").write_text(json.dumps({"recipe": {"rule": name}, "acceptance": numbers}))
+    monkeypatch.setattr("gnomon.touchstones._HERE", tmp_path / "packaged")
 
 
-def test_list_names_every_touchstone_with_its_numbers(invoke: Callable[..., Any]) -> None:
-    shown = invoke("touchstone", "list").stdout
-    for name in touchstones.names():
-        [line] = [line for line in shown.splitlines() if line.split()[:1] == [name]]
-        assert f"right {touchstones.recipe(name)['acceptance']['right']:.3g}" in line
+def test_list_says_what_is_planted_and_measured(invoke: Callable[..., Any]) -> None:
+    lines = [line for line in invoke("touchstone", "list").stdout.splitlines() if line.strip()]
+    [honesty, null] = lines[2:]
+    assert honesty.split()[0] == "honesty"
+    assert "are answered honestly. " in honesty
+    assert honesty.rstrip().endswith("right 0.988, oracle mean difference 61")
+    assert "change nothing. " in null
 
 
 def test_card_and_show_print_the_card(invoke: Callable[..., Any]) -> None:
-    card = touchstones.card("honesty").rstrip() + "\n"
+    card = "# touchstone:honesty\n\nA card.\n"
     assert invoke("touchstone", "card", "honesty").stdout == card
     assert invoke("show", "touchstone:honesty").stdout == card
 

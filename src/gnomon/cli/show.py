@@ -38,6 +38,8 @@ def _show_run(what: str, root: Path) -> None:
     run = Run.open(what, root)
     typer.echo(f"{run.folder}: {run.status}, begun {run.created}")
     typer.echo(f"{models_of(run)}: {words_of(run)}")
+    if run.status == "failed":
+        typer.echo(next(event["error"] for event in reversed(run.events) if event["kind"] == "failed"))
     for reading in headlines(run.folder):
         typer.echo(f"\n{reading['title']}")
         for line in (reading["headline"], reading["sentence"]):
