@@ -25,7 +25,7 @@ def open_model(settings: Settings) -> LM:
 
 
 def open_questions(settings: Settings, lm: LM) -> Questions | None:
-    """The questions that the settings name, else the touchstone's own; None where there are none for this model.
+    """The questions that the settings name, else the touchstone's own, else a packaged set for these words, else None.
 
     `max_questions` keeps that many clusters of target questions, drawn by seed 0, and all controls.
     """
@@ -34,7 +34,8 @@ def open_questions(settings: Settings, lm: LM) -> Questions | None:
     from gnomon import questions as rooms
     from gnomon.questions import Questions
 
-    source = settings.questions or (f"touchstone:{lm.touchstone}" if lm.touchstone else None)
+    own = f"touchstone:{lm.touchstone}" if lm.touchstone else rooms.default_for(settings.toward, settings.away)
+    source = settings.questions or own
     if source is None:
         return None
     questions = rooms.load(source)
