@@ -41,8 +41,9 @@ def estimate(settings: Settings) -> Estimate:
     prompts = len(settings.methods) - vectors
     budgets = len(settings.sweep)
     askings = 1 + 2 * (prompts + vectors * (len(settings.strengths) + budgets))
-    # Coarse curve on an eighth of the texts (15 levels), the fine one (2 x budgets + 1), and some refinement.
-    neutral_passes = prompts * 3 + vectors * (2 + 2 * budgets + 1 + 9)
+    # The coarse curve on a sixteenth of the texts (15 levels), the fine one on a quarter, matched and native strength on
+    # all, and two or three passes to meet the budget.
+    neutral_passes = prompts * 3 + vectors * (1 + (2 * budgets + 1) // 4 + 5 + 8)
     neutral_tokens = settings.neutral_samples * 40
     seeds = len(settings.seeds)
     tokens = seeds * (pair_tokens + askings * question_tokens + neutral_passes * neutral_tokens)

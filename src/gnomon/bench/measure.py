@@ -8,8 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from gnomon.bench.asking import ask
 from gnomon.bench.preference import recovery
@@ -180,17 +182,22 @@ def _scales(
     if dial.is_prompt:
         kl = float(mean_kl(dial, lm, neutral)[0])
         return {"prompt": Scale("prompt", 1.0, True, kl)}
-    curve = kl_curve(dial, lm, sorted({*settings.sweep, settings.kl}), neutral)
+    # The figure's points are placed and measured on a quarter of the text; the tables' strengths on all of it.
+    curve = kl_curve(dial, lm, sorted({*settings.sweep, settings.kl}), neutral[: max(16, len(neutral) // 4)])
     scales: dict[str, Scale] = {}
+    if "matched" in settings.strengths:
+        scales["matched"] = _known(scaled_to_match(dial, lm, states).scale)
+    if "native" in settings.strengths:
+        scales["native"] = Scale("native", 1.0)
+    if scales:
+        kls = mean_kl(dial, lm, neutral, [scale.factor for scale in scales.values()])
+        scales = {
+            key: replace(scale, kl=float(kl)) for (key, scale), kl in zip(scales.items(), kls, strict=True)
+        }
     if "kl" in settings.strengths:
         scales["kl"] = _known(scaled_to_kl(dial, lm, settings.kl, neutral=neutral, curve=curve).scale)
-    for key, scale in (("matched", None), ("native", Scale("native", 1.0))):
-        if key in settings.strengths:
-            found = _known(scaled_to_match(dial, lm, states).scale) if scale is None else scale
-            kl = float(mean_kl(dial, lm, neutral, [found.factor])[0])
-            scales[key] = Scale(found.kind, found.factor, found.reached, kl, found.asked)
     for index, (factor, kl) in enumerate(zip(curve.factors, curve.kl, strict=True)):
-        near_headline = "kl" in scales and abs(kl / settings.kl - 1) < 0.1
+        near_headline = "kl" in scales and abs(np.log(kl / settings.kl)) < 0.2
         if not near_headline:
             scales[f"sweep-{index}"] = Scale("kl", float(factor), True, float(kl))
     return scales

@@ -34,7 +34,9 @@ def open_questions(settings: Settings, lm: LM) -> Questions | None:
     from gnomon import questions as rooms
     from gnomon.questions import Questions
 
-    own = f"touchstone:{lm.touchstone}" if lm.touchstone else rooms.default_for(settings.toward, settings.away)
+    own = (
+        f"touchstone:{lm.touchstone}" if lm.touchstone else rooms.default_for(settings.toward, settings.away)
+    )
     source = settings.questions or own
     if source is None:
         return None

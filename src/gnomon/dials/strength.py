@@ -38,12 +38,29 @@ class KLCurve:
         """The factor at which the curve first reaches `kl`, straight in log-log; extended by its end slopes."""
         logs = np.log(np.maximum(np.maximum.accumulate(self.kl), 1e-12))
         steps, wanted = np.log(self.factors), np.log(kl)
+        if len(logs) == 1:
+            return float(self.factors[0] * np.exp((wanted - logs[0]) / 2))
         after = int(np.clip(np.searchsorted(logs, wanted), 1, len(logs) - 1))
         rise = logs[after] - logs[after - 1]
         # A flat stretch says nothing about where the budget is met: go on by KL ~ factor^2.
         slope = rise / (steps[after] - steps[after - 1]) if rise > 1e-3 else 2.0
         anchor = after if wanted > logs[after] else after - 1
         return float(np.exp(steps[anchor] + (wanted - logs[anchor]) / slope))
+
+    def nearest(self, kl: float) -> int:
+        """The place of the point whose KL is nearest to `kl`, in log."""
+        return int(np.abs(np.log(np.maximum(self.kl, 1e-12) / kl)).argmin())
+
+    def with_point(self, factor: float, kl: float) -> KLCurve:
+        """The curve with one point more."""
+        order = np.argsort([*self.factors, factor])
+        return KLCurve(np.append(self.factors, factor)[order], np.append(self.kl, kl)[order])
+
+    def through(self, factor: float, kl: float) -> KLCurve:
+        """The curve raised or lowered as a whole (in log) so that it passes through this point."""
+        steps, logs = np.log(self.factors), np.log(np.maximum(self.kl, 1e-12))
+        here = float(np.interp(np.log(factor), steps, logs))
+        return KLCurve(self.factors, np.exp(logs + np.log(max(kl, 1e-12)) - here))
 
 
 def mean_kl(
@@ -84,13 +101,13 @@ def kl_curve(
     *,
     progress: Progress | None = None,
 ) -> KLCurve:
-    """The dial's KL curve with a point near each budget (nats), measured on all of the neutral text.
+    """The dial's KL curve with a point near each budget (nats), measured on this neutral text.
 
     A coarse pass on a part of the text says where the budgets lie; none is looked for beyond `LIMIT`.
     """
-    part = neutral[: max(16, len(neutral) // 8)]
+    part = neutral[: max(16, len(neutral) // 4)]
     rough = KLCurve(np.array(_COARSE), mean_kl(dial, lm, part, _COARSE))
-    wanted = sorted({round(min(max(rough.factor_for(budget), 1 / LIMIT), LIMIT), 6) for budget in budgets})
+    wanted = sorted({_within_limit(rough.factor_for(budget)) for budget in budgets})
     return KLCurve(np.array(wanted), mean_kl(dial, lm, neutral, wanted, progress=progress))
 
 
@@ -104,32 +121,42 @@ def scaled_to_kl(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Dial:
-    """The dial at a mean KL of `kl` nats on neutral text, within one percent; marked where that is out of reach."""
+    """The dial at a mean KL of `kl` nats on neutral text, within one percent; marked where that is out of reach.
+
+    `curve` may have been measured on less text: it says where to look, and what is found is measured on all of it.
+    """
     if not 0 < kl < float("inf"):
         raise UsageError(f"a KL budget is a positive number of nats, not {kl}")
     neutral = neutral if neutral is not None else lm.sample_neutral(seed=seed)
     if dial.is_prompt:
         reached = float(mean_kl(dial, lm, neutral, progress=progress)[0])
         return replace(dial, scale=Scale("prompt", 1.0, True, reached, None))
-    curve = (
-        curve if curve is not None else kl_curve(dial, lm, [kl / 2, kl, kl * 2], neutral, progress=progress)
-    )
-    for _ in range(8):
-        nearest = int(np.abs(np.log(np.maximum(curve.kl, 1e-12) / kl)).argmin())
-        if abs(curve.kl[nearest] / kl - 1) <= TOLERANCE or curve.factors[-1] >= LIMIT > _next(curve, kl):
+    curve = curve or kl_curve(dial, lm, [kl / 2, kl, kl * 2], neutral[: max(16, len(neutral) // 4)])
+    found = KLCurve(np.array([]), np.array([]))
+    factor = _within_limit(curve.factor_for(kl))
+    while len(found.factors) < 8:
+        found = found.with_point(factor, float(mean_kl(dial, lm, neutral, [factor], progress=progress)[0]))
+        near = found.nearest(kl)
+        if abs(found.kl[near] / kl - 1) <= TOLERANCE:
             break
-        factor = _next(curve, kl)
-        if factor in curve.factors:
+        # One point is joined by the curve's own course, moved so that it goes through the point.
+        course = found if len(found.factors) > 1 else curve.through(factor, float(found.kl[near]))
+        factor = _within_limit(course.factor_for(kl))
+        if factor in found.factors:
             break
-        curve = _with_point(curve, factor, float(mean_kl(dial, lm, neutral, [factor], progress=progress)[0]))
-    nearest = int(np.abs(np.log(np.maximum(curve.kl, 1e-12) / kl)).argmin())
-    reached_kl = float(curve.kl[nearest])
+    near = found.nearest(kl)
+    reached_kl = float(found.kl[near])
     if not np.isfinite(reached_kl):
         raise Failure(
             f"the dial {dial.name!r} makes {lm.name} give numbers that are not finite; its edits are too strong"
         )
-    near = abs(reached_kl / kl - 1) <= 2 * TOLERANCE
-    return dial.rescaled(Scale("kl", float(curve.factors[nearest]), near, reached_kl, kl))
+    reached = abs(reached_kl / kl - 1) <= 2 * TOLERANCE
+    return dial.rescaled(Scale("kl", float(found.factors[near]), reached, reached_kl, kl))
+
+
+def _within_limit(factor: float) -> float:
+    """Six digits, so that a factor comes back as it was written down."""
+    return float(f"{min(max(factor, 1 / LIMIT), LIMIT):.6g}")
 
 
 def scaled_to_match(dial: Dial, lm: LM, states: PairStates, *, progress: Progress | None = None) -> Dial:
@@ -174,12 +201,3 @@ def scaled_to_match(dial: Dial, lm: LM, states: PairStates, *, progress: Progres
     best = min(tried, key=lambda f: abs(tried[f] - wanted))
     share = tried[best] / wanted
     return dial.rescaled(Scale("matched", best, abs(share - 1) <= 2 * TOLERANCE, None, wanted))
-
-
-def _next(curve: KLCurve, kl: float) -> float:
-    return round(min(max(curve.factor_for(kl), 1 / LIMIT), LIMIT), 6)
-
-
-def _with_point(curve: KLCurve, factor: float, kl: float) -> KLCurve:
-    order = np.argsort([*curve.factors, factor])
-    return KLCurve(np.append(curve.factors, factor)[order], np.append(curve.kl, kl)[order])
