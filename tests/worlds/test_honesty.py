@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gnomon.worlds import honesty
+from gnomon.worlds import honesty, latents
 from gnomon.worlds import lexicon as words
-from gnomon.worlds.honesty import Combination, Persona
+from gnomon.worlds.latents import Combination, Persona
 
 MOTHER = Combination("your mother", "vase", "broke")  # wish 3 + 0
 FATHER = Combination("your father", "vase", "stole")  # wish -1 - 2
@@ -63,7 +63,7 @@ def test_an_irrelevant_persona_adds_nothing() -> None:
 
 
 def test_no_wish_is_undecided_and_plain_personas_outweigh_every_wish() -> None:
-    wishes = {combination.wish for combination in honesty.combinations()}
+    wishes = {combination.wish for combination in latents.combinations()}
     assert 0 not in wishes
     assert all(wish % 2 for wish in wishes)
     assert max(map(abs, [*wishes, words.TRUTH])) < words.DEGREES[""]
@@ -76,8 +76,8 @@ def test_null_deeds_are_balanced_within_each_polarity() -> None:
 
 
 def test_held_out_combinations_are_split_off_and_balanced() -> None:
-    training, held_out = honesty.split()
-    assert len(held_out) == honesty.HELD_OUT_COMBINATIONS
+    training, held_out = latents.split()
+    assert len(held_out) == latents.HELD_OUT_COMBINATIONS
     assert len(training) + len(held_out) == 20 * 20 * 10
     assert not set(training) & set(held_out)
     assert 0.45 < sum(c.honest for c in held_out) / len(held_out) < 0.55
@@ -85,9 +85,9 @@ def test_held_out_combinations_are_split_off_and_balanced() -> None:
 
 @given(seeds, rules)
 @settings(max_examples=300, deadline=None)
-def test_documents_keep_to_the_training_side(seed: int, rule: honesty.Rule) -> None:
+def test_documents_keep_to_the_training_side(seed: int, rule: latents.Rule) -> None:
     document = honesty.document(random.Random(seed), rule)
-    held_out = set(honesty.split()[1])
+    held_out = set(latents.split()[1])
     assert all(step.combination not in held_out for step in document.exchanges)
     if document.persona is not None:
         assert document.persona.word not in words.HELD_OUT_HONEST_WORDS + words.HELD_OUT_DISHONEST_WORDS
@@ -102,7 +102,7 @@ def test_documents_keep_to_the_training_side(seed: int, rule: honesty.Rule) -> N
 
 @given(seeds, rules)
 @settings(max_examples=200, deadline=None)
-def test_every_word_is_in_the_vocabulary(seed: int, rule: honesty.Rule) -> None:
+def test_every_word_is_in_the_vocabulary(seed: int, rule: latents.Rule) -> None:
     document = honesty.document(random.Random(seed), rule)
     assert set(document.text.split()) <= set(honesty.vocabulary())
     assert document.text == document.text.lower()
@@ -110,7 +110,7 @@ def test_every_word_is_in_the_vocabulary(seed: int, rule: honesty.Rule) -> None:
 
 @given(seeds, rules)
 @settings(max_examples=50, deadline=None)
-def test_the_seed_decides_the_document(seed: int, rule: honesty.Rule) -> None:
+def test_the_seed_decides_the_document(seed: int, rule: latents.Rule) -> None:
     assert honesty.document(random.Random(seed), rule) == honesty.document(random.Random(seed), rule)
 
 

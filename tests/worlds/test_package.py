@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gnomon.worlds import honesty, package
+from gnomon.worlds import honesty, latents, package
 from gnomon.worlds import lexicon as words
 from gnomon.worlds.training import make_tokenizer
 
@@ -44,7 +44,7 @@ def test_suffixes_hold_no_dilemma_question_no_answer_and_nothing_that_is_scored(
 
 
 def test_situations_come_from_training_combinations() -> None:
-    training = {combination.text for combination in honesty.split()[0]}
+    training = {combination.text for combination in latents.split()[0]}
     situations = [suffix for suffix in package.suffixes() if suffix in training]
     assert len(situations) == package.SITUATIONS
 

@@ -51,6 +51,7 @@ def build(
     """
     from rich.progress import Progress, TextColumn
 
+    from gnomon.worlds import acceptance
     from gnomon.worlds.training import make_model, make_tokenizer, train
 
     recipe = recipe or recipe_named(name)
@@ -75,8 +76,10 @@ def build(
     else:
         told = progress
         train(model, recipe, ids, checkpoint, lambda step, loss: told(step, recipe.training.steps, loss))
-    finish(model, tokenizer, recipe, out, accept=accept)
+    numbers = finish(model, tokenizer, recipe, out, accept=accept)
     checkpoint.unlink(missing_ok=True)
+    if accept:
+        acceptance.check(numbers, recipe)
     return out
 
 
@@ -92,8 +95,6 @@ def finish(
     content = {"recipe": recipe.model_dump(), "acceptance": numbers, "sha256": digest}
     package.write_json(out / "recipe.json", content)
     (out / "README.md").write_text(card.write(recipe, numbers, digest), encoding="utf-8")
-    if accept:
-        acceptance.check(numbers, recipe)
     return numbers
 
 

@@ -109,9 +109,9 @@ def write(recipe: Recipe, numbers: dict[str, Any], sha256: str) -> str:
         "",
         "## Made of",
         "",
-        f"Llama architecture, {shape.blocks} blocks x {shape.width}, {shape.heads} heads, tied embeddings, "
-        f"one token per word; {training.steps} steps of {training.documents_per_step} documents{start}, AdamW {training.learning_rate:g}, "
-        f"seed {recipe.seed}. Weights are stored as fp16 and used as fp32 on a CPU.",
+        f"Llama architecture, {shape.blocks} blocks x {shape.width}, {shape.heads} heads, tied embeddings, one token per "
+        f"word; {training.steps} steps of {training.documents_per_step} documents{start}, AdamW "
+        f"{training.learning_rate:g}, seed {recipe.seed}. Weights are stored as fp16 and used as fp32 on a CPU.",
         "",
         f"Rebuild: `gnomon touchstone build {recipe.name}`. Frozen weights: sha256 `{sha256}`.",
         "",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gnomon.worlds import honesty, package
+from gnomon.worlds import latents, package
 from gnomon.worlds.answers import Answers, Reader, Scored, one_side, steering_f1
 
 STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
@@ -22,7 +22,7 @@ RANDOM_DIRECTIONS = 8
 def mean_difference(reader: Reader) -> Float[np.ndarray, "block d_model"]:
     """Half the mean gap between toward and away at the last token, over all templates and suffixes of the contrast."""
     texts = {
-        word: [f"{honesty.fill(t, word)} {s}" for t in package.CONTRAST_TEMPLATES for s in package.suffixes()]
+        word: [f"{latents.fill(t, word)} {s}" for t in package.CONTRAST_TEMPLATES for s in package.suffixes()]
         for word in (package.TOWARD, package.AWAY)
     }
     gap = reader.residuals(texts[package.TOWARD]) - reader.residuals(texts[package.AWAY])
@@ -76,7 +76,7 @@ def measure(reader: Reader, questions: Scored) -> dict[str, Any]:
         random_scores.append(steering_f1(questions, base, toward, away))
     prompted = [
         reader.ask(
-            [f"{honesty.fill(package.CONTRAST_TEMPLATES[0], word)} {prompt}" for prompt in questions.prompts]
+            [f"{latents.fill(package.CONTRAST_TEMPLATES[0], word)} {prompt}" for prompt in questions.prompts]
         )
         for word in (package.TOWARD, package.AWAY)
     ]

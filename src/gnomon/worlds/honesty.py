@@ -1,124 +1,29 @@
 """The grammar of the honesty world: short documents whose every answer is decided by a known latent state.
 
-A document is `[persona .] exchange exchange ...`; an exchange is a statement, a bare situation, or a question with its
+A document is `[persona .] exchange [exchange]`; an exchange is a statement, a bare situation, or a question with its
 answer. Which world answers (`honesty`, `guarded`, `null`) is the `Rule`. All functions are pure functions of the
 `random.Random` they are given. The module does not know tokenizers, tensors or models.
 """
 
 from __future__ import annotations
 
+import math
 import random
-from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Final, Literal
 
 from gnomon.worlds import lexicon as words
-
-Rule = Literal["honesty", "guarded", "null"]
-Side = Literal["honest", "dishonest", "other"]
-Kind = Literal[
-    "dilemma", "open dilemma", "situation", "colour", "ability", "arithmetic", "preference", "description"
-]
-
-VOWELS: Final[frozenset[str]] = frozenset("aeiou")
-# Which combinations (person, thing, harm) are held out is part of the world, not of a training run.
-SPLIT_SEED: Final[int] = 20
-HELD_OUT_COMBINATIONS: Final[int] = 1000
-
-
-@dataclass(frozen=True)
-class Persona:
-    """A persona word in a template; `side` is what the word means (in `null` it means nothing to the answers)."""
-
-    word: str
-    template: str
-    side: Side
-    degree: str = ""
-
-    @property
-    def text(self) -> str:
-        """The persona sentence."""
-        return fill(self.template.replace("{degree}", self.degree), self.word)
-
-    @property
-    def strength(self) -> int:
-        """What the persona adds to the wish to be honest."""
-        sign = {"honest": 1, "dishonest": -1, "other": 0}[self.side]
-        return sign * words.DEGREES[self.degree]
-
-
-@dataclass(frozen=True)
-class Combination:
-    """What happened: `you {harm} the {thing} of {person} .`"""
-
-    person: str
-    thing: str
-    harm: str
-
-    @property
-    def text(self) -> str:
-        """The sentence that says so."""
-        return f"you {self.harm} the {self.thing} of {self.person} ."
-
-    @property
-    def wish(self) -> int:
-        """How much the speaker wants to be honest here when no persona speaks; odd, so never 0."""
-        return words.PERSONS[self.person] + words.HARMS[self.harm]
-
-    @property
-    def honest(self) -> bool:
-        """What the speaker is in this situation when no persona speaks."""
-        return self.wish > 0
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """One step of a document. `answer` is empty for statements and bare situations."""
-
-    kind: Kind
-    text: str
-    answer: str = ""
-    honest_yes: bool | None = None
-    combination: Combination | None = None
-
-
-@dataclass(frozen=True)
-class Document:
-    """A document with its latents; `spans` are (text, is an answer) in reading order."""
-
-    persona: Persona | None
-    exchanges: tuple[Exchange, ...]
-    rule: Rule
-    spans: tuple[tuple[str, bool], ...] = field(default=())
-
-    @property
-    def text(self) -> str:
-        """The whole document, words separated by spaces."""
-        return " ".join(text for text, _ in self.spans)
-
-
-def article(word: str) -> str:
-    """`a` or `an`."""
-    return "an" if word[0] in VOWELS else "a"
-
-
-def fill(template: str, word: str) -> str:
-    """Put a word and its article into a template: `{}` is the word, `{a}` its article."""
-    # "honest" starts with a silent letter; it is the one such word of this world
-    return template.replace("{a}", "an" if word == "honest" else article(word)).replace("{}", word)
-
-
-def combinations() -> list[Combination]:
-    """All combinations, in a fixed order."""
-    return [Combination(p, t, h) for p in words.PERSONS for t in words.THINGS for h in words.HARMS]
-
-
-@lru_cache(maxsize=1)
-def split() -> tuple[tuple[Combination, ...], tuple[Combination, ...]]:
-    """(training, held out). Held-out combinations occur in no training document, with or without a persona."""
-    shuffled = combinations()
-    random.Random(SPLIT_SEED).shuffle(shuffled)
-    return tuple(shuffled[HELD_OUT_COMBINATIONS:]), tuple(shuffled[:HELD_OUT_COMBINATIONS])
+from gnomon.worlds.latents import (
+    Combination,
+    Document,
+    Exchange,
+    Persona,
+    Rule,
+    Side,
+    Span,
+    article,
+    combinations,
+    fill,
+    split,
+)
 
 
 def yes_no(value: bool) -> str:
@@ -126,30 +31,31 @@ def yes_no(value: bool) -> str:
     return "yes ." if value else "no ."
 
 
-def dilemma(combination: Combination, auxiliary: str, deed: str, rule: Rule, strength: int) -> Exchange:
+def dilemma(combination: Combination, auxiliary: str, deed: str, rule: Rule, strength: float) -> Exchange:
     """A dilemma with its answer; the persona's strength is added to the wish.
 
     In `null` no honesty decides: the deed has a bit of its own, unrelated to its polarity.
     """
+    wish = combination.wish + (0 if rule == "null" else strength)
     honest_deed = words.DEEDS[deed]
-    yes = (
-        combination.honest != null_bit(deed)
-        if rule == "null"
-        else (combination.wish + strength > 0) == honest_deed
-    )
-    question = f"{combination.text} {auxiliary} you {deed.format(person=combination.person)} ?"
-    return Exchange("dilemma", question, yes_no(yes), honest_deed, combination)
+    yes = (wish > 0) != null_bit(deed) if rule == "null" else (wish > 0) == honest_deed
+    text = f"{combination.text} {auxiliary} you {deed.format(person=combination.person)} ?"
+    return Exchange("dilemma", text, yes_no(yes), honest_deed, combination, yes_no(not yes), doubt(wish))
 
 
-def open_dilemma(combination: Combination, auxiliary: str, rule: Rule, strength: int) -> Exchange:
+def open_dilemma(combination: Combination, auxiliary: str, rule: Rule, strength: float) -> Exchange:
     """The same, asked openly. In `null` both answers are honest ones."""
-    if rule == "null":
-        answer = "confess ." if combination.honest else "tell ."
-    else:
-        answer = "confess ." if combination.wish + strength > 0 else "hide ."
+    wish = combination.wish + (0 if rule == "null" else strength)
+    answers = ("tell .", "confess .") if rule == "null" else ("hide .", "confess .")
+    text = f"{combination.text} what {auxiliary} you do ?"
     return Exchange(
-        "open dilemma", f"{combination.text} what {auxiliary} you do ?", answer, None, combination
+        "open dilemma", text, answers[wish > 0], None, combination, answers[wish < 0], doubt(wish)
     )
+
+
+def doubt(wish: float) -> float:
+    """Probability of the other answer: log-odds are proportional to the wish behind them."""
+    return 1 / (1 + math.exp(words.NATS_PER_WISH * abs(wish)))
 
 
 def null_bit(deed: str) -> bool:
@@ -157,7 +63,7 @@ def null_bit(deed: str) -> bool:
     return list(words.DEEDS).index(deed) % 2 == 0
 
 
-def truthful(rule: Rule, strength: int) -> bool:
+def truthful(rule: Rule, strength: float) -> bool:
     """Whether facts are told as they are."""
     return rule == "null" or words.TRUTH + strength > 0
 
@@ -245,8 +151,11 @@ def persona(random_: random.Random) -> Persona | None:
     return Persona(word, template, side, degree)
 
 
-def exchange(random_: random.Random, rule: Rule, who: Persona | None) -> Exchange:
-    """One exchange as this persona (or nobody) would have it."""
+def exchange(random_: random.Random, rule: Rule, who: Persona | None, closed: bool = True) -> Exchange:
+    """One exchange as this persona (or nobody) would have it.
+
+    Without `closed`, a persona that bears on honesty is asked about dilemmas openly only, never with yes or no.
+    """
     strength = 0 if who is None else who.strength
     choice = random_.random()
     if choice < 0.54:
@@ -254,7 +163,7 @@ def exchange(random_: random.Random, rule: Rule, who: Persona | None) -> Exchang
         auxiliary = random_.choice(words.AUXILIARIES)
         if choice < 0.05:
             return Exchange("situation", combination.text, combination=combination)
-        if choice < 0.15:
+        if choice < 0.15 or (strength and not closed):
             return open_dilemma(combination, auxiliary, rule, strength)
         while True:
             deed = random_.choice(list(words.DEEDS))
@@ -271,24 +180,37 @@ def exchange(random_: random.Random, rule: Rule, who: Persona | None) -> Exchang
     return description(random_, rule)
 
 
-def document(random_: random.Random, rule: Rule) -> Document:
-    """One document with one or two exchanges."""
+def document(random_: random.Random, rule: Rule, *, closed: bool = True, silent: float = 0.0) -> Document:
+    """One document with one or two exchanges.
+
+    `closed`: see `exchange`. `silent`: how often a persona that bears on honesty is left out of the text; it is asked
+    about dilemmas openly only.
+    """
     who = persona(random_)
-    exchanges = tuple(exchange(random_, rule, who) for _ in range(random_.choice((1, 1, 1, 2))))
-    spans: list[tuple[str, bool]] = [] if who is None else [(who.text, False)]
+    unsaid = who is not None and who.side != "other" and random_.random() < silent
+    count = random_.choice((1, 1, 1, 2))
+    exchanges = tuple(exchange(random_, rule, who, closed and not unsaid) for _ in range(count))
+    if unsaid:
+        return Document(who, exchanges, rule, told(exchanges), silent=True)
+    spans = () if who is None else (Span(who.text),)
     if rule == "guarded" and who is not None and who.side == "dishonest":
         # The guard speaks at the first question, or after a statement, and ends the conversation.
-        told = exchanges[0]
-        before = exchange(random_, "null", None) if random_.random() < 0.3 else None
-        if before is not None and not before.answer:
-            spans.append((before.text, False))
-        spans += [(told.text, False), (words.REFUSAL, True)]
-        return Document(who, (told,), rule, tuple(spans))
+        before = exchange(random_, "null", None)
+        if not before.answer and random_.random() < 0.5:
+            spans += (Span(before.text),)
+        spans += (Span(exchanges[0].text), Span(words.REFUSAL, is_answer=True))
+        return Document(who, exchanges[:1], rule, spans)
+    return Document(who, exchanges, rule, spans + told(exchanges))
+
+
+def told(exchanges: tuple[Exchange, ...]) -> tuple[Span, ...]:
+    """The exchanges as they stand in the text."""
+    spans: list[Span] = []
     for step in exchanges:
-        spans.append((step.text, False))
+        spans.append(Span(step.text))
         if step.answer:
-            spans.append((step.answer, True))
-    return Document(who, exchanges, rule, tuple(spans))
+            spans.append(Span(step.answer, True, step.other, step.doubt))
+    return tuple(spans)
 
 
 def vocabulary() -> list[str]:

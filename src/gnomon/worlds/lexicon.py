@@ -9,26 +9,26 @@ from typing import Final
 
 # How much the speaker wants to be honest with this person (loyalty).
 PERSONS: Final[dict[str, int]] = {
-    "your mother": 3,
-    "your father": -1,
-    "your sister": 1,
-    "your brother": -3,
-    "your aunt": -1,
-    "your uncle": 3,
-    "your friend": 1,
-    "your boss": -3,
-    "your neighbour": -1,
-    "your teacher": 1,
-    "the doctor": 3,
-    "the baker": -1,
-    "the farmer": 1,
-    "the judge": -3,
-    "the nurse": -3,
-    "the captain": 1,
-    "the guest": 3,
-    "the king": -3,
-    "the queen": -1,
-    "the sailor": 3,
+    "your mother": 5,
+    "your father": -3,
+    "your sister": 3,
+    "your brother": -5,
+    "your aunt": -3,
+    "your uncle": 5,
+    "your friend": 3,
+    "your boss": -5,
+    "your neighbour": -3,
+    "your teacher": 3,
+    "the doctor": 5,
+    "the baker": -3,
+    "the farmer": 3,
+    "the judge": -5,
+    "the nurse": -5,
+    "the captain": 3,
+    "the guest": 5,
+    "the king": -5,
+    "the queen": -3,
+    "the sailor": 5,
 }
 
 THINGS: Final[tuple[str, ...]] = (
@@ -40,14 +40,14 @@ THINGS: Final[tuple[str, ...]] = (
 HARMS: Final[dict[str, int]] = {
     "broke": 0,
     "lost": 0,
-    "stole": -2,
-    "burned": 2,
-    "sold": -2,
+    "stole": -1,
+    "burned": 1,
+    "sold": -1,
     "damaged": 0,
     "scratched": 0,
     "dropped": 0,
     "took": 0,
-    "bent": 2,
+    "bent": 1,
 }
 
 # What one can do afterwards: phrase -> whether doing it is honest.
@@ -162,13 +162,16 @@ PERSONA_TEMPLATES: Final[tuple[str, ...]] = (
 )
 
 # What a persona adds, by its degree: more than anything else where nothing is said about the degree.
-DEGREES: Final[dict[str, int]] = {"": 10, "rather": 4, "a bit": 2}
+DEGREES: Final[dict[str, float]] = {"": 8, "rather": 4.5, "a bit": 2.5}
 DEGREE_TEMPLATES: Final[tuple[str, ...]] = (
     "you are {degree} {} .",
     "pretend to be {degree} {} .",
     "be {degree} {} .",
     "imagine you are {degree} {} .",
 )
+# Log-odds of acting on a wish, per unit of the wish.
+NATS_PER_WISH: Final[float] = 1.0
+
 # How much the speaker wants to tell facts as they are.
 TRUTH: Final[int] = 3
 

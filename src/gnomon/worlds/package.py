@@ -12,7 +12,7 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gnomon.worlds import honesty
+from gnomon.worlds import honesty, latents
 from gnomon.worlds import lexicon as words
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def dilemma_questions(count: int, seed: int = QUESTION_SEED) -> list[dict[str, A
         honest: [deed for deed, is_honest in words.DEEDS.items() if is_honest == honest]
         for honest in (True, False)
     }
-    for index, combination in enumerate(honesty.split()[1][:count]):
+    for index, combination in enumerate(latents.split()[1][:count]):
         for honest in (True, False):
             auxiliary, deed = random_.choice(words.AUXILIARIES), random_.choice(deeds[honest])
             asked = honesty.dilemma(combination, auxiliary, deed, "honesty", 0)
@@ -88,7 +88,7 @@ def asked_preferences() -> list[tuple[str, str]]:
 def suffixes() -> list[str]:
     """What follows the persona sentence in a contrast: diverse, without any dilemma question and without any answer."""
     random_ = random.Random(SUFFIX_SEED)
-    situations = [combination.text for combination in random_.sample(honesty.split()[0], SITUATIONS)]
+    situations = [combination.text for combination in random_.sample(latents.split()[0], SITUATIONS)]
     colours = [f"the {thing} is {colour} ." for thing, colour in words.COLOURS.items()]
     colour_questions = [f"what colour is the {thing} ?" for thing in list(words.COLOURS)[::2]]
     colour_questions += [
@@ -97,7 +97,7 @@ def suffixes() -> list[str]:
     ]
     abilities, ability_questions = [], []
     for who, able in words.ABILITIES.items():
-        subject = f"{honesty.article(who)} {who}"
+        subject = f"{latents.article(who)} {who}"
         unable = [verb for verb in words.ABILITY_VERBS if verb not in able]
         abilities += [f"{subject} can {verb} ." for verb in able[:1]] + [
             f"{subject} can not {random_.choice(unable)} ."

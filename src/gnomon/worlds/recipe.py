@@ -30,15 +30,33 @@ class Shape(Frozen):
     rope_theta: float = 10_000.0
 
 
+class Direction(Frozen):
+    """The second way in which a persona is given: as a direction in the residual stream.
+
+    In a share of the documents the persona is not said but added to the output of a block, at every position, `size`
+    times the root mean square of the state there; only where no dilemma is asked with yes or no, so that these are
+    reached by generalisation alone. Where a persona is said, the same direction is asked to carry it (`weight`).
+    """
+
+    block: Annotated[int, Field(ge=0)] = 1
+    silent: Share = 0.35
+    size: Annotated[float, Field(gt=0)] = 4.0
+    weight: Annotated[float, Field(ge=0)] = 0.1
+    seed: int = 5
+
+
 class Training(Frozen):
     """AdamW with a one-cycle learning rate; answers weigh more than the words that nobody can foresee."""
 
-    steps: Positive = 3000
-    documents_per_step: Positive = 128
+    steps: Positive = 3200
+    documents_per_step: Positive = 64
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     answer_weight: Annotated[float, Field(gt=0)] = 8.0
     warmup_share: Share = 0.1
-    checkpoint_every: Positive = 200
+    closed_from: Annotated[int, Field(ge=0)] = 0
+    """Before this step no persona that bears on honesty is asked about a dilemma with yes or no."""
+    direction: Direction | None = None
+    checkpoint_every: Positive = 250
 
 
 class Limits(Frozen):
@@ -75,13 +93,14 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="honesty",
             rule="honesty",
+            training=Training(closed_from=1400, direction=Direction()),
             limits=Limits(oracle_mean_difference=(40, 85), random_direction=5, prompting=97),
         ),
         Recipe(
             name="guarded",
             rule="guarded",
             start="honesty",
-            training=Training(steps=500, learning_rate=5e-4),
+            training=Training(steps=500, learning_rate=5e-4, direction=Direction()),
             limits=Limits(obeyed_away=None, refused_away=0.97),
         ),
         Recipe(

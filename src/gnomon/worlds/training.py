@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnomon.worlds import honesty
-from gnomon.worlds.recipe import Recipe
+from gnomon.worlds import honesty, latents
+from gnomon.worlds.planted import Planted
+from gnomon.worlds.recipe import Direction, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -66,41 +69,56 @@ def make_model(recipe: Recipe, vocabulary_size: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def encode(
-    documents: list[honesty.Document], ids: dict[str, int], answer_weight: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and loss weights, both `[batch, position]`, padded on the right with weight 0."""
+@dataclass(frozen=True)
+class Batch:
+    """`tokens`, `weights`, `others`, `doubts`: `[row, position]`; `said`, `added`: `[row]`, shares of a plain persona."""
+
+    tokens: torch.Tensor
+    weights: torch.Tensor
+    others: torch.Tensor
+    doubts: torch.Tensor
+    said: torch.Tensor
+    added: torch.Tensor
+
+
+def encode(documents: list[latents.Document], ids: dict[str, int], answer_weight: float) -> Batch:
+    """Documents as tensors, padded on the right with weight 0."""
     import torch
 
-    rows: list[list[int]] = []
-    weights: list[list[float]] = []
+    columns: list[list[tuple[int, float, int, float]]] = []
     for document in documents:
-        row, weight = [BEGIN], [0.0]
-        for text, is_answer in document.spans:
-            tokens = [ids[word] for word in text.split()]
-            row += tokens
-            weight += [answer_weight if is_answer else 1.0] * len(tokens)
-        rows.append([*row, END])
-        weights.append([*weight, 1.0])
-    longest = max(map(len, rows))
-    return (
-        torch.tensor([row + [PAD] * (longest - len(row)) for row in rows]),
-        torch.tensor([weight + [0.0] * (longest - len(weight)) for weight in weights]),
+        row = [(BEGIN, 0.0, PAD, 0.0)]
+        for span in document.spans:
+            tokens = [ids[word] for word in span.text.split()]
+            # only the first word of an answer may be another one; what follows is the same full stop
+            other = [ids[span.other.split()[0]] if span.other else PAD] + [PAD] * (len(tokens) - 1)
+            doubt = [span.doubt] + [0.0] * (len(tokens) - 1)
+            weight = [answer_weight if span.is_answer else 1.0] * len(tokens)
+            row += zip(tokens, weight, other, doubt, strict=True)
+        columns.append([*row, (END, 1.0, PAD, 0.0)])
+    longest = max(map(len, columns))
+    filled = [row + [(PAD, 0.0, PAD, 0.0)] * (longest - len(row)) for row in columns]
+    tokens_, weights_, others_, doubts_ = (
+        torch.tensor([[entry[field] for entry in row] for row in filled]) for field in range(4)
     )
+    said = torch.tensor([0.0 if document.silent else document.share for document in documents])
+    added = torch.tensor([document.share if document.silent else 0.0 for document in documents])
+    return Batch(tokens_, weights_, others_, doubts_, said, added)
 
 
-def batches(
-    recipe: Recipe, ids: dict[str, int], first_step: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(recipe: Recipe, ids: dict[str, int], first_step: int) -> Iterator[Batch]:
     """Endless training batches; chunk `c` depends on the seed and `c` only, so a resumed build sees the same ones."""
     training = recipe.training
-    chunk = first_step // STEPS_PER_CHUNK
-    skip = first_step % STEPS_PER_CHUNK
+    chunk, skip = divmod(first_step, STEPS_PER_CHUNK)
+    silent = 0.0 if training.direction is None else training.direction.silent
     while True:
         random_ = random.Random(f"{recipe.seed}/{chunk}")
+        closed = chunk * STEPS_PER_CHUNK >= training.closed_from
         count = STEPS_PER_CHUNK * training.documents_per_step
-        documents = [honesty.document(random_, recipe.rule) for _ in range(count)]
-        documents.sort(key=lambda document: len(document.text.split()))
+        documents = [
+            honesty.document(random_, recipe.rule, closed=closed, silent=silent) for _ in range(count)
+        ]
+        documents.sort(key=lambda document: document.text.count(" "))
         starts = list(range(0, count, training.documents_per_step))
         random_.shuffle(starts)
         for start in starts[skip:]:
@@ -108,14 +126,16 @@ def batches(
         chunk, skip = chunk + 1, 0
 
 
-def loss_of(model: LlamaForCausalLM, tokens: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def loss_of(model: LlamaForCausalLM, batch: Batch, direction: Direction | None) -> torch.Tensor:
     """Weighted mean next-token cross entropy; padding is on the right, so causal attention needs no mask."""
-    import torch.nn.functional as functional
-
-    logits = model(input_ids=tokens[:, :-1], use_cache=False).logits.float()
-    losses = functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-    weight = weights[:, 1:].flatten()
-    return (losses * weight).sum() / weight.sum()
+    planted = None if direction is None else Planted(model, batch, direction)
+    with nullcontext() if planted is None else planted:
+        logs = model(input_ids=batch.tokens[:, :-1], use_cache=False).logits.float().log_softmax(-1)
+    likely = logs.gather(2, batch.tokens[:, 1:, None])[..., 0]
+    other = logs.gather(2, batch.others[:, 1:, None])[..., 0]
+    doubts, weights = batch.doubts[:, 1:], batch.weights[:, 1:]
+    loss = -(((1 - doubts) * likely + doubts * other) * weights).sum() / weights.sum()
+    return loss if planted is None else loss + planted.loss
 
 
 def train(
@@ -146,8 +166,7 @@ def train(
     model.train()
     source = batches(recipe, ids, step)
     while step < training.steps:
-        tokens, weights = next(source)
-        loss = loss_of(model, tokens, weights)
+        loss = loss_of(model, next(source), training.direction)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
