@@ -145,7 +145,7 @@ def _methods(measured: Sequence[Measured]) -> Reading:
         name="methods",
         title="How the dials were found",
         sentence=(
-            "Recovery is the share of the personas' shift at the last block that a matched dial brings about on "
+            "Recovery is the share of the personas' effect on the next token that a matched dial brings about on "
             "validation suffixes; the preferred dial recovers most, and no label was used."
         ),
         table=table.astype({"recovery": float}),
