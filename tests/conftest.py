@@ -32,10 +32,60 @@ def public_data() -> Path:
     return folder
 
 
-WORDS = (
-    "you are act as a an person pretend to be honest dishonest kind cruel . , ? the sky is blue red grass green yes no "
-    "do like tea i can not that one two plus three five hello how story once upon time cat dog sat on mat and was it"
-).split()
+WORDS = [
+    "you",
+    "are",
+    "act",
+    "as",
+    "a",
+    "an",
+    "person",
+    "pretend",
+    "to",
+    "be",
+    "honest",
+    "dishonest",
+    "kind",
+    "cruel",
+    ".",
+    ",",
+    "?",
+    "the",
+    "sky",
+    "is",
+    "blue",
+    "red",
+    "grass",
+    "green",
+    "yes",
+    "no",
+    "do",
+    "like",
+    "tea",
+    "i",
+    "can",
+    "not",
+    "that",
+    "one",
+    "two",
+    "plus",
+    "three",
+    "five",
+    "hello",
+    "how",
+    "story",
+    "once",
+    "upon",
+    "time",
+    "cat",
+    "dog",
+    "sat",
+    "on",
+    "mat",
+    "and",
+    "was",
+    "it",
+]
 
 
 def tiny_language_model(seed: int = 0, blocks: int = 4, width: int = 32):  # type: ignore[no-untyped-def]
@@ -46,7 +96,9 @@ def tiny_language_model(seed: int = 0, blocks: int = 4, width: int = 32):  # typ
 
     from gnomon.lm import LM
 
-    vocabulary = {word: index for index, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", *dict.fromkeys(WORDS)])}
+    vocabulary = {
+        word: index for index, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", *dict.fromkeys(WORDS)])
+    }
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
@@ -107,4 +159,6 @@ SUFFIXES = (
 def tiny_contrast():  # type: ignore[no-untyped-def]
     from gnomon.contrast import Contrast
 
-    return Contrast("honest", "dishonest", templates=("you are {} .", "act as {a} {} person ."), suffixes=SUFFIXES)
+    return Contrast(
+        "honest", "dishonest", templates=("you are {} .", "act as {a} {} person ."), suffixes=SUFFIXES
+    )

@@ -9,7 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gnomon import bench, contrast, dials, lm, methods, questions, report, runs, stats, touchstones, worlds
+    from gnomon import (
+        bench,
+        contrast,
+        dials,
+        lm,
+        methods,
+        questions,
+        report,
+        runs,
+        stats,
+        touchstones,
+        worlds,
+    )
     from gnomon.contrast import Contrast
     from gnomon.dials import AddVector, Dial, LowRank, Prefix
     from gnomon.lm import LM, Chat

@@ -34,7 +34,9 @@ def test_free_core_is_linear_and_odd() -> None:
 
 
 def test_rotation_core_is_zero_at_zero_and_matches_its_equation() -> None:
-    core = RotationCore(S=torch.tensor([2.0, 1.0]), dS=torch.tensor([0.5, 0.0]), A=torch.tensor([[0.0, -1.0], [1.0, 0.0]]))
+    core = RotationCore(
+        S=torch.tensor([2.0, 1.0]), dS=torch.tensor([0.5, 0.0]), A=torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    )
     assert torch.allclose(core.matrix(0.0), torch.zeros(2, 2), atol=1e-6)
     # diag(2.5, 1) R^T - diag(2, 1) with R the turn above.
     expected = torch.tensor([[2.5 * 0.6 - 2, 2.5 * 0.8], [-0.8, 0.6 - 1]])

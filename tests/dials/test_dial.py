@@ -60,7 +60,11 @@ def test_a_low_rank_dial_equals_the_changed_weight(tiny_lm, kind) -> None:
     U = torch.linalg.qr(torch.randn(linear.out_features, rank, generator=draw)).Q
     V = torch.linalg.qr(torch.randn(linear.in_features, rank, generator=draw)).Q
     square = torch.randn(rank, rank, generator=draw)
-    core = FreeCore(square) if kind == "free" else RotationCore(torch.rand(rank), torch.rand(rank), square - square.mT)
+    core = (
+        FreeCore(square)
+        if kind == "free"
+        else RotationCore(torch.rand(rank), torch.rand(rank), square - square.mT)
+    )
     dial = Dial((LowRank(name, U, V, core),), first_token=True)
     with dial.at(-0.6, tiny_lm):
         got = logits(tiny_lm)
@@ -119,7 +123,9 @@ def test_sums_differences_and_multiples_act_as_their_parts(tiny_lm) -> None:
 
 
 def test_minus_swaps_the_words_and_keeps_the_scale(tiny_lm) -> None:
-    dial = Dial((AddVector(0, vector(tiny_lm)),), words=("kind", "cruel"), scale=Scale("kl", 2.0, True, 0.25, 0.25))
+    dial = Dial(
+        (AddVector(0, vector(tiny_lm)),), words=("kind", "cruel"), scale=Scale("kl", 2.0, True, 0.25, 0.25)
+    )
     assert (-dial).words == ("cruel", "kind")
     assert (-dial).scale == dial.scale
     assert (2 * dial).scale is None
@@ -141,7 +147,9 @@ def test_a_prompt_has_two_positions_and_no_strength(tiny_lm) -> None:
         0.5 * dial
 
 
-def test_another_architecture_is_refused_and_other_weights_warn(tiny_lm, other_tiny_lm, wider_tiny_lm) -> None:
+def test_another_architecture_is_refused_and_other_weights_warn(
+    tiny_lm, other_tiny_lm, wider_tiny_lm
+) -> None:
     dial = Dial.from_vector(vector(tiny_lm), 1, lm=tiny_lm)
     with pytest.raises(UsageError, match="shapes or tokenizer"), dial.at(1, wider_tiny_lm):
         pass
@@ -169,7 +177,10 @@ def test_a_dial_does_not_keep_its_model_alive(tiny_lm) -> None:
 def test_a_dial_for_a_block_or_width_that_is_not_there_is_refused(tiny_lm) -> None:
     with pytest.raises(UsageError, match="block 9"), Dial.from_vector(vector(tiny_lm), 9).at(1, tiny_lm):
         pass
-    with pytest.raises(UsageError, match="residual stream"), Dial.from_vector(torch.ones(3), 1).at(1, tiny_lm):
+    with (
+        pytest.raises(UsageError, match="residual stream"),
+        Dial.from_vector(torch.ones(3), 1).at(1, tiny_lm),
+    ):
         pass
     with pytest.raises(UsageError, match="finite"):
         Dial.from_vector(torch.tensor([1.0, float("nan")]), 0)

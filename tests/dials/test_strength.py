@@ -39,7 +39,9 @@ def test_mean_kl_is_the_average_over_positions_of_both_signs(tiny_lm, neutral) -
 
 
 def test_a_dial_is_scaled_to_its_budget_and_says_so(tiny_lm, neutral) -> None:
-    dial = Dial.from_vector(torch.randn(tiny_lm.d_model, generator=torch.Generator().manual_seed(1)), 1, lm=tiny_lm)
+    dial = Dial.from_vector(
+        torch.randn(tiny_lm.d_model, generator=torch.Generator().manual_seed(1)), 1, lm=tiny_lm
+    )
     for asked in (0.02, 0.25):
         scaled = dial.scaled(tiny_lm, kl=asked)
         assert scaled.scale.reached
@@ -69,7 +71,9 @@ def test_factor_for_follows_a_power_law_exactly() -> None:
         assert curve.factor_for(wanted) == pytest.approx((wanted / 0.3) ** 0.5)
 
 
-def test_a_matched_dial_moves_the_reading_block_as_far_as_the_words_do(tiny_lm, tiny_contrast, states) -> None:
+def test_a_matched_dial_moves_the_reading_block_as_far_as_the_words_do(
+    tiny_lm, tiny_contrast, states
+) -> None:
     block = states.reading_block
     gap = states.half_gap(block, validation=True)
     for method in (MeanDifference(), MeanDifference(block=max(block - 1, 0))):
@@ -84,7 +88,9 @@ def test_a_matched_dial_moves_the_reading_block_as_far_as_the_words_do(tiny_lm, 
         assert matched.scale.reached
 
 
-def test_a_direction_that_hardly_points_there_is_turned_further_or_marked(tiny_lm, tiny_contrast, states) -> None:
+def test_a_direction_that_hardly_points_there_is_turned_further_or_marked(
+    tiny_lm, tiny_contrast, states
+) -> None:
     dial = RandomDirection().fit(tiny_lm, tiny_contrast, states=states)
     matched = scaled_to_match(dial, tiny_lm, states)
     assert matched.scale.factor > 1

@@ -28,7 +28,9 @@ def planted(direction: torch.Tensor, noise: float = 0.05, n: int = 200, blocks: 
 
 
 @pytest.mark.parametrize("method", VECTORS, ids=lambda method: method.name)
-def test_a_planted_direction_is_found_with_its_orientation_and_its_size(method, tiny_lm, tiny_contrast) -> None:
+def test_a_planted_direction_is_found_with_its_orientation_and_its_size(
+    method, tiny_lm, tiny_contrast
+) -> None:
     direction = torch.randn(tiny_lm.d_model, generator=torch.Generator().manual_seed(5))
     (edit,) = method.fit(tiny_lm, tiny_contrast, states=planted(direction)).edits
     assert edit.block == 1
@@ -59,7 +61,8 @@ def test_first_component_is_the_leading_singular_vector_whichever_gram_matrix_is
 def test_a_random_direction_has_the_gaps_length_and_depends_on_the_seed_alone(tiny_lm, tiny_contrast) -> None:
     states = planted(torch.ones(tiny_lm.d_model))
     one, again, other = (
-        RandomDirection(block=1).fit(tiny_lm, tiny_contrast, seed=seed, states=states).edits[0].vector for seed in (0, 0, 1)
+        RandomDirection(block=1).fit(tiny_lm, tiny_contrast, seed=seed, states=states).edits[0].vector
+        for seed in (0, 0, 1)
     )
     assert torch.equal(one, again)
     assert not torch.allclose(one, other)
@@ -73,7 +76,9 @@ def test_pairs_that_do_not_differ_are_a_failure_in_words(tiny_lm, tiny_contrast)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_ends_in_a_dial_that_runs_and_returns_the_same_twice(name, tiny_lm, tiny_contrast) -> None:
+def test_every_method_ends_in_a_dial_that_runs_and_returns_the_same_twice(
+    name, tiny_lm, tiny_contrast
+) -> None:
     states = read_pairs(tiny_lm, tiny_contrast.resolve(tiny_lm))
     first, second = (named(name).fit(tiny_lm, tiny_contrast, seed=3, states=states) for _ in range(2))
     assert str(first) == str(second)
@@ -84,7 +89,9 @@ def test_every_method_ends_in_a_dial_that_runs_and_returns_the_same_twice(name, 
         assert isinstance(tiny_lm.generate("do you like tea ?", max_new_tokens=3), str)
 
 
-def test_prompting_says_the_first_template_and_engineered_prompting_all_of_them(tiny_lm, tiny_contrast) -> None:
+def test_prompting_says_the_first_template_and_engineered_prompting_all_of_them(
+    tiny_lm, tiny_contrast
+) -> None:
     plain = named("prompting").fit(tiny_lm, tiny_contrast).edits[0]
     assert (plain.toward, plain.away) == ("you are honest .", "you are dishonest .")
     engineered = named("engineered-prompting").fit(tiny_lm, tiny_contrast).edits[0]
