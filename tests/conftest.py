@@ -32,60 +32,10 @@ def public_data() -> Path:
     return folder
 
 
-WORDS = [
-    "you",
-    "are",
-    "act",
-    "as",
-    "a",
-    "an",
-    "person",
-    "pretend",
-    "to",
-    "be",
-    "honest",
-    "dishonest",
-    "kind",
-    "cruel",
-    ".",
-    ",",
-    "?",
-    "the",
-    "sky",
-    "is",
-    "blue",
-    "red",
-    "grass",
-    "green",
-    "yes",
-    "no",
-    "do",
-    "like",
-    "tea",
-    "i",
-    "can",
-    "not",
-    "that",
-    "one",
-    "two",
-    "plus",
-    "three",
-    "five",
-    "hello",
-    "how",
-    "story",
-    "once",
-    "upon",
-    "time",
-    "cat",
-    "dog",
-    "sat",
-    "on",
-    "mat",
-    "and",
-    "was",
-    "it",
-]
+WORDS = (
+    "you are act as a an person pretend to be honest dishonest kind cruel . , ? the sky is blue red grass green yes no "
+    "do like tea i can not that one two plus three five hello how story once upon time cat dog sat on mat and was it"
+)
 
 
 def tiny_language_model(seed: int = 0, blocks: int = 4, width: int = 32):  # type: ignore[no-untyped-def]
@@ -97,7 +47,8 @@ def tiny_language_model(seed: int = 0, blocks: int = 4, width: int = 32):  # typ
     from gnomon.lm import LM
 
     vocabulary = {
-        word: index for index, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", *dict.fromkeys(WORDS)])
+        word: index
+        for index, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", *dict.fromkeys(WORDS.split())])
     }
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
