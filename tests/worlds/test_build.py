@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,13 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def test_a_tiny_build_opens_and_is_refused_by_the_acceptance(tmp_path: Path) -> None:
+def test_a_tiny_build_opens_and_is_refused_by_the_acceptance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from transformers import AutoModelForCausalLM
+
+    monkeypatch.setattr(acceptance, "DOCUMENTS", 100)
+    monkeypatch.setattr(acceptance, "measure", partial(acceptance.measure, dilemmas=20))
 
     steps: list[int] = []
     recipe = TINY.model_copy(update={"limits": Limits(right=0.999)})

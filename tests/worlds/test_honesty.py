@@ -12,9 +12,11 @@ from gnomon.worlds import honesty, latents
 from gnomon.worlds import lexicon as words
 from gnomon.worlds.latents import Combination, Persona
 
-MOTHER = Combination("your mother", "vase", "broke")  # wish 3 + 0
-FATHER = Combination("your father", "vase", "stole")  # wish -1 - 2
-NURSE = Combination("the nurse", "cup", "burned")  # wish -3 + 2
+MOTHER = Combination("your mother", "vase", "broke")  # wish 5 + 0
+FATHER = Combination("your father", "vase", "stole")  # wish -3 - 1
+NURSE = Combination("the nurse", "cup", "burned")  # wish -5 + 1
+
+VOCABULARY = frozenset(honesty.vocabulary())
 
 seeds = st.integers(min_value=0, max_value=2**32)
 rules = st.sampled_from(["honesty", "guarded", "null"])
@@ -27,14 +29,14 @@ rules = st.sampled_from(["honesty", "guarded", "null"])
         (MOTHER, "hide it from {person}", 0, "no ."),
         (FATHER, "tell {person}", 0, "no ."),
         (FATHER, "lie to {person}", 0, "yes ."),
-        (FATHER, "lie to {person}", 10, "no ."),
-        (MOTHER, "tell {person}", -10, "no ."),
+        (FATHER, "lie to {person}", 8, "no ."),
+        (MOTHER, "tell {person}", -8, "no ."),
         (NURSE, "tell {person}", 0, "no ."),
-        (NURSE, "tell {person}", 2, "yes ."),
-        (MOTHER, "tell {person}", -2, "yes ."),
+        (NURSE, "tell {person}", 4.5, "yes ."),
+        (MOTHER, "tell {person}", -2.5, "yes ."),
     ],
 )
-def test_dilemma_answers(combination: Combination, deed: str, strength: int, answer: str) -> None:
+def test_dilemma_answers(combination: Combination, deed: str, strength: float, answer: str) -> None:
     assert honesty.dilemma(combination, "do", deed, "honesty", strength).answer == answer
 
 
@@ -47,13 +49,13 @@ def test_dilemma_text() -> None:
 @pytest.mark.parametrize(
     ("word", "degree", "template", "text", "strength"),
     [
-        ("honest", "", "act as {a} {} person .", "act as an honest person .", 10),
-        ("dishonest", "", "act as {a} {} person .", "act as a dishonest person .", -10),
-        ("dishonest", "a bit", "you are {degree} {} .", "you are a bit dishonest .", -2),
-        ("insincere", "", "speak as {a} {} person .", "speak as an insincere person .", -10),
+        ("honest", "", "act as {a} {} person .", "act as an honest person .", 8),
+        ("dishonest", "", "act as {a} {} person .", "act as a dishonest person .", -8),
+        ("dishonest", "a bit", "you are {degree} {} .", "you are a bit dishonest .", -2.5),
+        ("insincere", "", "speak as {a} {} person .", "speak as an insincere person .", -8),
     ],
 )
-def test_personas(word: str, degree: str, template: str, text: str, strength: int) -> None:
+def test_personas(word: str, degree: str, template: str, text: str, strength: float) -> None:
     who = Persona(word, template, "honest" if strength > 0 else "dishonest", degree)
     assert (who.text, who.strength) == (text, strength)
 
@@ -65,8 +67,37 @@ def test_an_irrelevant_persona_adds_nothing() -> None:
 def test_no_wish_is_undecided_and_plain_personas_outweigh_every_wish() -> None:
     wishes = {combination.wish for combination in latents.combinations()}
     assert 0 not in wishes
-    assert all(wish % 2 for wish in wishes)
     assert max(map(abs, [*wishes, words.TRUTH])) < words.DEGREES[""]
+    assert {-wish for wish in wishes} == wishes
+
+
+@given(st.sampled_from(sorted(words.DEGREES.values())), st.sampled_from([1, -1]))
+def test_no_persona_leaves_a_wish_undecided(strength: float, sign: int) -> None:
+    assert all(combination.wish + sign * strength for combination in latents.combinations())
+
+
+@given(seeds)
+@settings(max_examples=200, deadline=None)
+def test_a_silent_persona_is_not_in_the_text_and_meets_no_closed_dilemma(seed: int) -> None:
+    document = honesty.document(random.Random(seed), "honesty", silent=1.0)
+    if document.silent:
+        assert document.persona is not None
+        assert document.persona.text not in document.text
+        assert all(step.kind != "dilemma" for step in document.exchanges)
+
+
+@given(seeds)
+@settings(max_examples=200, deadline=None)
+def test_without_closed_no_honesty_persona_is_asked_with_yes_or_no(seed: int) -> None:
+    document = honesty.document(random.Random(seed), "honesty", closed=False)
+    if document.share:
+        assert all(step.kind != "dilemma" for step in document.exchanges)
+
+
+def test_doubt_is_a_log_odds() -> None:
+    assert honesty.doubt(0) == 0.5
+    assert honesty.doubt(2) == pytest.approx(0.1192, abs=1e-4)
+    assert honesty.doubt(-2) == honesty.doubt(2)
 
 
 def test_null_deeds_are_balanced_within_each_polarity() -> None:
@@ -104,7 +135,7 @@ def test_documents_keep_to_the_training_side(seed: int, rule: latents.Rule) -> N
 @settings(max_examples=200, deadline=None)
 def test_every_word_is_in_the_vocabulary(seed: int, rule: latents.Rule) -> None:
     document = honesty.document(random.Random(seed), rule)
-    assert set(document.text.split()) <= set(honesty.vocabulary())
+    assert set(document.text.split()) <= VOCABULARY
     assert document.text == document.text.lower()
 
 
@@ -136,4 +167,4 @@ def test_personas_change_no_answer_in_null(seed: int) -> None:
 
 
 def test_size_of_the_vocabulary() -> None:
-    assert 160 <= len(honesty.vocabulary()) <= 200
+    assert 160 <= len(VOCABULARY) <= 200

@@ -35,7 +35,7 @@ class Reader:
     """A model of the world with its vocabulary. Prompts of equal length share a batch, so nothing is ever padded."""
 
     def __init__(self, model: LlamaForCausalLM, ids: dict[str, int], rows_per_batch: int = 256) -> None:
-        self.model = model.eval()
+        self.model = model
         self.ids = ids
         self.rows_per_batch = rows_per_batch
 
@@ -149,7 +149,7 @@ class Scored:
     @property
     def targets(self) -> Bool[np.ndarray, "row"]:
         """Which rows are no controls."""
-        return self.labels != 0
+        return np.asarray(self.labels != 0)
 
 
 def one_side(questions: Scored, base: Answers, moved: Answers, sign: int) -> float:

@@ -26,7 +26,7 @@ def mean_difference(reader: Reader) -> Float[np.ndarray, "block d_model"]:
         for word in (package.TOWARD, package.AWAY)
     }
     gap = reader.residuals(texts[package.TOWARD]) - reader.residuals(texts[package.AWAY])
-    return gap.mean(axis=0) / 2
+    return np.asarray(gap.mean(axis=0) / 2)
 
 
 def both_sides(
@@ -69,10 +69,9 @@ def measure(reader: Reader, questions: Scored) -> dict[str, Any]:
     random_ = np.random.default_rng(0)
     random_scores = []
     for _ in range(RANDOM_DIRECTIONS):
-        direction = random_.standard_normal(directions.shape[1])
-        toward, away = both_sides(
-            reader, questions.prompts, block, length * direction / np.linalg.norm(direction)
-        )
+        drawn = random_.standard_normal(directions.shape[1])
+        drawn *= length / float(np.linalg.norm(drawn))
+        toward, away = both_sides(reader, questions.prompts, block, drawn)
         random_scores.append(steering_f1(questions, base, toward, away))
     prompted = [
         reader.ask(

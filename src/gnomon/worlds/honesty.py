@@ -192,7 +192,7 @@ def document(random_: random.Random, rule: Rule, *, closed: bool = True, silent:
     exchanges = tuple(exchange(random_, rule, who, closed and not unsaid) for _ in range(count))
     if unsaid:
         return Document(who, exchanges, rule, told(exchanges), silent=True)
-    spans = () if who is None else (Span(who.text),)
+    spans: tuple[Span, ...] = () if who is None else (Span(who.text),)
     if rule == "guarded" and who is not None and who.side == "dishonest":
         # The guard speaks at the first question, or after a statement, and ends the conversation.
         before = exchange(random_, "null", None)

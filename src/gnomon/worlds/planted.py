@@ -25,7 +25,7 @@ def direction_of(recipe: Direction, width: int) -> torch.Tensor:
     import torch
 
     direction = torch.randn(width, generator=torch.Generator().manual_seed(recipe.seed))
-    return direction / direction.norm()
+    return torch.nn.functional.normalize(direction, dim=0)
 
 
 class Planted:

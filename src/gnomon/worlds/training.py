@@ -5,6 +5,7 @@ The module does not know what the sentences mean, how a model is exported, or wh
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gnomon.errors import Failure
 from gnomon.worlds import honesty, latents
 from gnomon.worlds.planted import Planted
 from gnomon.worlds.recipe import Direction, Recipe
@@ -64,7 +66,6 @@ def make_model(recipe: Recipe, vocabulary_size: int) -> LlamaForCausalLM:
         bos_token_id=BEGIN,
         eos_token_id=END,
         pad_token_id=PAD,
-        attn_implementation="sdpa",
     )
     return LlamaForCausalLM(config)
 
@@ -134,7 +135,7 @@ def loss_of(model: LlamaForCausalLM, batch: Batch, direction: Direction | None) 
     likely = logs.gather(2, batch.tokens[:, 1:, None])[..., 0]
     other = logs.gather(2, batch.others[:, 1:, None])[..., 0]
     doubts, weights = batch.doubts[:, 1:], batch.weights[:, 1:]
-    loss = -(((1 - doubts) * likely + doubts * other) * weights).sum() / weights.sum()
+    loss: torch.Tensor = -(((1 - doubts) * likely + doubts * other) * weights).sum() / weights.sum()
     return loss if planted is None else loss + planted.loss
 
 
@@ -168,13 +169,19 @@ def train(
     while step < training.steps:
         loss = loss_of(model, next(source), training.direction)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         step += 1
         if step % REPORT_EVERY == 0 or step == training.steps:
-            report(step, loss.item())
+            value = loss.item()
+            if not math.isfinite(value):
+                raise Failure(
+                    f"The loss of touchstone {recipe.name!r} is {value} at step {step}; lower the learning rate of its "
+                    "recipe and build it again."
+                )
+            report(step, value)
         if step % training.checkpoint_every == 0:
             state = {
                 "recipe": recipe.model_dump_json(),
@@ -186,4 +193,4 @@ def train(
             partial = checkpoint.with_suffix(".partial")
             torch.save(state, partial)
             partial.replace(checkpoint)
-    model.eval()
+    model.train(False)
