@@ -68,6 +68,20 @@ def cut(costs: Sequence[int], order: Sequence[int], budget: int, rows: int) -> I
         yield run
 
 
+def alike(costs: Sequence[int], order: Sequence[int], padding: int) -> Iterator[list[int]]:
+    """Split `order` into the longest runs that need no more than `padding` to bring all to the run's longest cost."""
+    run: list[int] = []
+    longest = total = 0
+    for index in order:
+        longest, total = max(longest, costs[index]), total + costs[index]
+        if run and longest * (len(run) + 1) - total > padding:
+            yield run
+            run, longest, total = [], costs[index], costs[index]
+        run.append(index)
+    if run:
+        yield run
+
+
 def in_batches(
     lm: LM, costs: Sequence[int], order: Sequence[int], rows: int, run: Callable[[list[int]], Result]
 ) -> Iterator[tuple[list[int], Result]]:

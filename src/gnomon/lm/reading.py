@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gnomon.errors import UsageError
-from gnomon.lm.batches import Progress, in_batches, pad
+from gnomon.lm.batches import Progress, alike, in_batches, pad
 from gnomon.lm.prefixes import Group, share
 from gnomon.lm.prompts import Prompt
 
@@ -48,19 +48,25 @@ def residuals(
         order = sorted(group.rows, key=lambda row: (lm.alphas_of(row), lengths[row]))
         cache = _shared_cache(lm, ids[order[0]][: group.shared], order[0], wanted) if group.shared else None
         read = partial(_read, lm, ids, wanted, cache, group.shared)
-        for rows, states in in_batches(lm, lengths, order, len(order), read):
-            result[rows] = states
-            done += len(rows)
-            if progress is not None:
-                progress(done, len(ids))
+        for part in alike(lengths, order, _overhead(lm)):
+            for rows, states in in_batches(lm, lengths, part, len(part), read):
+                result[rows] = states
+                done += len(rows)
+                if progress is not None:
+                    progress(done, len(ids))
     return result
+
+
+def _overhead(lm: LM) -> int:
+    """What one more forward pass costs beside its tokens, in tokens."""
+    return lm.tokens_per_batch // 32
 
 
 def _groups(lm: LM, ids: Sequence[Sequence[int]]) -> list[Group]:
     # A shared beginning is computed once, so it must be the same forward for every row that shares it.
     if not lm.caches_expand or any(not editing.uniform for editing in lm.active):
         return [Group(0, list(range(len(ids))))] if ids else []
-    return share(ids, overhead=lm.tokens_per_batch // 32)
+    return share(ids, _overhead(lm))
 
 
 def _shared_cache(lm: LM, beginning: Sequence[int], row: int, wanted: Sequence[int]) -> Any:
