@@ -145,8 +145,8 @@ def _methods(measured: Sequence[Measured]) -> Reading:
         name="methods",
         title="How the dials were found",
         sentence=(
-            "Recovery is the share of the personas' effect on the next token that a matched dial brings about on "
-            "validation suffixes; the preferred dial recovers most, and no label was used."
+            "Recovery is the share of the personas' gap at the reading block that a matched dial reproduces on validation "
+            "suffixes; the preferred dial recovers most, and no label was used."
         ),
         table=table.astype({"recovery": float}),
         columns=(Column("method"), Column("dial"), Column("recovery", decimals=2)),

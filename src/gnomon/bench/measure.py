@@ -136,8 +136,7 @@ def _measure_method(
         dial.save(folder)
         seconds = time.process_time() - start
         matched = None if dial.is_prompt else scaled_to_match(dial, lm, states)
-        pairs = contrast.resolve(lm, seed=seed)
-        return {"seconds": seconds, "recovery": None if matched is None else recovery(lm, matched, pairs)}
+        return {"seconds": seconds, "recovery": None if matched is None else recovery(lm, matched, states)}
 
     fitted = run.once(f"{stem}/fit", fit)
     dial = Dial.load(folder).bound(lm)

@@ -56,7 +56,7 @@ def bench(
 
 
 def preferred_of(measured: Sequence[Measured]) -> Measured | None:
-    """The vector dial that recovers most of what the personas do on validation pairs; never a prompt, never `random`."""
+    """The vector dial that recovers most of the personas' gap on validation pairs; never a prompt, never `random`."""
     known = [one for one in measured if one.recovery is not None and one.method != "random"]
     return max(known, key=lambda one: one.recovery or 0.0, default=None)
 

@@ -19,7 +19,6 @@ from gnomon.lm import generation, identity, reading
 from gnomon.lm.answers import Answers, Classes, answers
 from gnomon.lm.batches import Progress, cut, pad
 from gnomon.lm.edits import Edit, Editing, Steering
-from gnomon.lm.following import following
 from gnomon.lm.generation import Sample
 from gnomon.lm.opened import OpenedModel
 from gnomon.lm.prompts import Chat, Prompt
@@ -191,10 +190,6 @@ class LM(OpenedModel):
         with self.steer(dial, [alpha for alpha in alphas for _ in range(n)]):
             together = self.answers(list(prompts_) * len(alphas), per_prompt * len(alphas), progress=progress)
         return [together[i * n : (i + 1) * n] for i in range(len(alphas))]
-
-    def following(self, prompts_: Sequence[Prompt]) -> Float[Tensor, "prompt vocabulary"]:
-        """What the model would say next after each prompt: natural-log probabilities, float32 on the CPU."""
-        return following(self, prompts_)
 
     def sample_batches(self, samples: Sequence[Sample]) -> list[list[Sample]]:
         """Samples in batches for `next_log_probs`, of bounded memory and the same whichever edits are active."""
