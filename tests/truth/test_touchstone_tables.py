@@ -12,13 +12,15 @@ import pytest
 
 from gnomon import touchstones
 from gnomon.bench import Rows, Settings
+from gnomon.bench.asking import ask
 from gnomon.bench.asking import labels as labels_of
 from gnomon.bench.composing import Seed, tables_of
-from gnomon.bench.measure import measure
+from gnomon.bench.measure import Strength, measure
 from gnomon.bench.opening import open_model, open_questions
-from gnomon.bench.readings import Scored
+from gnomon.bench.readings import Scored, scored
 from gnomon.bench.running import preferred_of
 from gnomon.bench.score import difference, score
+from gnomon.dials import scaled_to_kl
 from gnomon.runs import Run, progress
 from gnomon.stats import holm
 
@@ -27,7 +29,7 @@ VECTORS = ("mean difference", "PCA", "probe", "ActAdd")
 
 @pytest.fixture(scope="module", params=["honesty", "guarded", "null"])
 def table(request, tmp_path_factory):
-    """(name, {method: line at matched strength}, preferred method)."""
+    """(name, {strength: its lines}, preferred method)."""
     if request.param not in touchstones.names():
         pytest.fail(f"the touchstone {request.param} is not packaged")
     root = tmp_path_factory.mktemp("runs")
@@ -42,8 +44,33 @@ def table(request, tmp_path_factory):
     questions = open_questions(settings, lm)
     with Run.create(settings.model_dump(mode="json"), root) as run:
         seed = Seed(*measure(run, lm, settings, questions, stem="t", seed=0, progress=progress))
-    tables = tables_of(settings, labels_of(questions), [seed])
+    labels = labels_of(questions)
+    tables = dict(tables_of(settings, labels, [seed]))
+    if request.param == "null":
+        tables["forced"] = forced(lm, questions, labels, seed)
     return request.param, tables, preferred_of(seed.measured).method
+
+
+def forced(lm, questions, labels, seed: Seed) -> list[Scored]:
+    """Every direction at a KL of 0.25 that it really has.
+
+    Where nothing is planted, half the personas' gap is next to nothing, and sixty-four times of it still is: here every
+    direction first gets the length of the residual stream itself.
+    """
+    length = float(seed.states.toward[:, seed.states.reading_block].norm(dim=1).mean())
+    neutral = lm.sample_neutral(128, seed=0)
+    lines = []
+    for one in seed.measured:
+        dial = one.dial
+        if not dial.is_prompt:
+            dial = scaled_to_kl(
+                (length / float(dial.edits[0].vector.norm())) * dial, lm, 0.25, neutral=neutral
+            )
+            assert dial.scale.reached, one.method
+            assert dial.scale.kl == pytest.approx(0.25, rel=0.02)
+        strength = Strength("forced", dial, 0.25, ask(lm, questions, dial, (1.0, -1.0)))
+        lines.append(scored(one.method, [strength], labels, seed.base, 2000))
+    return lines
 
 
 def by_method(lines: list[Scored]) -> dict[str, Scored]:

@@ -103,4 +103,4 @@ def _p_of(
 ) -> Float[np.ndarray, "..."]:
     """exp(-f), where f unseen failures take as much as the gap; 0 where failures take nothing or there is no gap."""
     counts = (gap > 0) & (np.asarray(fall) > 0)
-    return np.asarray(np.where(counts, tail ** (gap / np.where(counts, fall, 1.0)), 0.0))
+    return np.asarray(np.where(counts, tail ** np.where(counts, gap / np.where(counts, fall, 1.0), 1.0), 0.0))
