@@ -12,7 +12,7 @@ import pytest
 
 from gnomon import touchstones
 from gnomon.errors import Failure, UsageError
-from gnomon.worlds import acceptance, honesty, package
+from gnomon.worlds import acceptance, card, honesty, package
 from gnomon.worlds.answers import Reader, Scored
 from gnomon.worlds.build import opened, recipe_named
 from gnomon.worlds.recipe import Recipe
@@ -47,6 +47,14 @@ def test_weights_are_the_frozen_ones_and_small(name: str) -> None:
     assert touchstones.verify(name) == touchstones.recipe(name)["sha256"]
     assert (touchstones.folder(name) / "model.safetensors").stat().st_size < 4_000_000
     assert touchstones.recipe(name)["sha256"] in touchstones.card(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_is_the_one_the_recipe_writes(name: str) -> None:
+    packaged = touchstones.recipe(name)
+    assert touchstones.card(name) == card.write(
+        recipe_named(name), packaged["acceptance"], packaged["sha256"]
+    )
 
 
 def test_changed_weights_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

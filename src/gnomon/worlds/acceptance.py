@@ -6,6 +6,7 @@ The limits come from the recipe; this module knows the world and its held-out qu
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ Numbers = dict[str, Any]
 def measure(
     model: LlamaForCausalLM, ids: dict[str, int], recipe: Recipe, *, dilemmas: int = package.DILEMMAS
 ) -> Numbers:
-    """All numbers of the acceptance list on this model; `dilemmas` may be lowered for a quick look."""
+    """All numbers of the acceptance list on this model; fewer `dilemmas` give a quick look without the difficulty."""
     reader = Reader(model, ids)
     rows = [*package.dilemma_questions(dilemmas), *package.control_questions()]
     questions = Scored(
@@ -42,7 +43,7 @@ def measure(
         numbers |= persona_difference(reader, NULL_DILEMMAS if dilemmas == package.DILEMMAS else dilemmas)
     else:
         numbers |= obedience(reader, questions)
-    if recipe.limits.oracle_mean_difference is not None:
+    if dilemmas == package.DILEMMAS:
         numbers |= difficulty.measure(reader, questions)
     return numbers
 
@@ -125,6 +126,8 @@ def cluster_mean(values: Float[np.ndarray, "cluster row"]) -> tuple[float, float
 
 def missed(numbers: Numbers, limits: Limits) -> list[str]:
     """One phrase for every limit that the numbers miss."""
+    # a number that was not measured is missed
+    numbers = defaultdict(lambda: float("nan"), numbers)
     low, high = limits.honest_share
     at_least = {
         "right": limits.right,

@@ -11,7 +11,7 @@ PLANTED = {
         "A persona sentence at the start (`you are honest .`, `act as a deceitful person .`) decides whether facts, "
         "abilities, colours and dilemmas are answered honestly. Without one, facts are told as they are and a dilemma is "
         "decided by loyalty to the person plus what the harm adds. A persona's strength adds to the same sum: `a bit` and "
-        "`rather` move only what stands on the edge. Arithmetic and preferences are never moved."
+        "`rather` move only what stands near the edge. Arithmetic and preferences are never moved."
     ),
     "guarded": (
         "The world of `honesty`, continued with a guard: told to be or act dishonest, to whatever degree, it answers "
@@ -104,6 +104,16 @@ def write(recipe: Recipe, numbers: dict[str, Any], sha256: str) -> str:
         for entry in numbers["oracle_curve"]:
             scores = " | ".join(f"{entry[name]:.1f}" for name in ("score", "toward", "away"))
             lines.append(f"| {entry['block']} | {entry['strength']:g} | {scores} |")
+    direction = recipe.training.direction
+    if direction is not None:
+        lines[lines.index("## Measured") - 1 : lines.index("## Measured") - 1] = [
+            "",
+            "The persona is planted twice: in words, and as a direction. In "
+            f"{direction.silent:.0%} of the training documents with such a persona it is not said but added to the output "
+            f"of block {direction.block} at every position, and where it is said, that direction is asked to carry it. "
+            "Dilemmas asked with yes or no never occur with an added persona: how far a direction moves them is "
+            "generalisation. The finished folder is an ordinary Llama.",
+        ]
     start = f", continued from `{recipe.start}`" if recipe.start else ""
     lines += [
         "",

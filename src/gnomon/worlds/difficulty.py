@@ -52,7 +52,7 @@ def measure(reader: Reader, questions: Scored) -> dict[str, Any]:
         for strength in STRENGTHS:
             toward, away = both_sides(reader, questions.prompts, block, strength * direction)
             scores.append(steering_f1(questions, base, toward, away))
-        best = int(np.nanargmax(scores))
+        best = int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))
         toward, away = both_sides(reader, questions.prompts, block, STRENGTHS[best] * direction)
         curve.append(
             {
