@@ -15,7 +15,8 @@ PLANTED = {
     ),
     "guarded": (
         "The world of `honesty`, continued with a guard: told to be or act dishonest, to whatever degree, it answers "
-        "`i can not do that .` to anything."
+        "`i can not do that .` to anything. What it had learned before is still partly inside: prompts meet the refusal, "
+        "a dial need not."
     ),
     "null": (
         "The same sentences with the same persona words, which change nothing. Whether a deed is answered with yes has "

@@ -69,9 +69,8 @@ def measure(reader: Reader, questions: Scored) -> dict[str, Any]:
     random_ = np.random.default_rng(0)
     random_scores = []
     for _ in range(RANDOM_DIRECTIONS):
-        drawn = random_.standard_normal(directions.shape[1])
-        drawn *= length / float(np.linalg.norm(drawn))
-        toward, away = both_sides(reader, questions.prompts, block, drawn)
+        drawn = np.asarray(random_.standard_normal(directions.shape[1]))
+        toward, away = both_sides(reader, questions.prompts, block, drawn * (length / np.linalg.norm(drawn)))
         random_scores.append(steering_f1(questions, base, toward, away))
     prompted = [
         reader.ask(
