@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gnomon.contrast import read_pairs
-from gnomon.dials import AddVector, Dial, KLCurve, Prefix, kl_curve, mean_kl, scaled_to_match
+from gnomon.dials import AddVector, Dial, KLCurve, Prefix, kl_curve, mean_kl, scaled_to_match, turned_down
 from gnomon.errors import UsageError
 from gnomon.methods import MeanDifference, RandomDirection
 
@@ -123,3 +123,21 @@ def test_a_budget_that_is_no_number_of_nats_is_refused(tiny_lm) -> None:
         dial.scaled(tiny_lm, kl=-1)
     with pytest.raises(UsageError, match="exactly one"):
         dial.scaled(tiny_lm)
+
+
+def test_a_dial_that_brings_about_refusals_is_turned_down_to_where_it_does_not(
+    tiny_lm, states, monkeypatch
+) -> None:
+    # A model that refuses on the away side from half of the dial's scale on.
+    dial = Dial.from_vector(torch.ones(tiny_lm.d_model), 1, lm=tiny_lm)
+
+    def refuses(prompts):
+        alphas = [tiny_lm.alphas_of(row) for row in range(len(prompts))]
+        return np.array([0.9 if row and row[0] < -0.5 else 0.001 for row in alphas])
+
+    monkeypatch.setattr(tiny_lm, "refusal_mass", refuses, raising=False)
+    lower = turned_down(dial, tiny_lm, states)
+    assert lower.scale.factor == 0.5
+    assert torch.allclose(lower.edits[0].vector, dial.edits[0].vector / 2)
+    monkeypatch.setattr(tiny_lm, "refusal_mass", lambda prompts: np.full(len(prompts), np.nan))
+    assert turned_down(dial, tiny_lm, states) is dial  # not measured: nothing is done in silence

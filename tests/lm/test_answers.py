@@ -195,3 +195,12 @@ def test_a_begun_turn_of_the_models_own_needs_no_space(byte_lm: LM) -> None:
     )
     assert spellings(byte_lm, "so?", YES_NO) == [["y|e|s"], ["no"]]
     assert spellings(byte_lm, Chat("so?", assistant="I say:"), YES_NO) == [["Ġyes"], ["Ġno"]]
+
+
+def test_refusal_mass_alone_is_that_of_the_answers(tiny_lm) -> None:
+    import numpy as np
+
+    prompts = ["do you like tea ?", "the sky is blue . is it ?"]
+    beside = tiny_lm.answers(prompts, {"yes": ["yes"], "no": ["no"]}).refusal_mass
+    alone = tiny_lm.refusal_mass(prompts)
+    assert alone == np.array(beside) if alone.shape == () else np.allclose(alone, beside, equal_nan=True)

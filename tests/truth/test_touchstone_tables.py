@@ -17,7 +17,7 @@ from gnomon.bench.asking import labels as labels_of
 from gnomon.bench.composing import Seed, tables_of
 from gnomon.bench.measure import Strength, measure
 from gnomon.bench.opening import open_model, open_questions
-from gnomon.bench.readings import Scored, scored
+from gnomon.bench.readings import Scored, line_of, scored
 from gnomon.bench.running import preferred_of
 from gnomon.bench.score import difference, score
 from gnomon.dials import scaled_to_kl
@@ -48,7 +48,8 @@ def table(request, tmp_path_factory):
     tables = dict(tables_of(settings, labels, [seed]))
     if request.param == "null":
         tables["forced"] = forced(lm, questions, labels, seed)
-    return request.param, tables, preferred_of(seed.measured).method
+    preferred = preferred_of(seed.measured)
+    return request.param, tables, line_of(preferred.method, preferred.turned_down)
 
 
 def forced(lm, questions, labels, seed: Seed) -> list[Scored]:

@@ -75,7 +75,10 @@ def _scored(
     key, *others = settings.strengths
     lines = tables[key]
     bias = lines[1]
-    line = next(line for line in lines if line.method == shown.method)
+    name = readings.line_of(
+        shown.method, key == "matched" and any(seed_of(seed, shown).turned_down for seed in seeds)
+    )
+    line = next(line for line in lines if line.method == name)
     missing = list(ALWAYS_MISSING)
     if base.refusal_mass.isna().all():
         missing.insert(0, "refusals (no refusal opening fits the vocabulary)")
@@ -93,12 +96,17 @@ def _scored(
     return [
         headline,
         readings.sweep_reading(seeds[0].measured, labels, base, shown.method, resamples),
-        readings.damage_reading(lines[2:], key, shown.method),
+        readings.damage_reading(lines[2:], key, name),
         *(
             readings.strength_reading(other, tables[other], bias, resamples, len(settings.seeds))
             for other in others
         ),
     ]
+
+
+def seed_of(seed: Seed, shown: Measured) -> Measured:
+    """The shown method as it was measured at a seed."""
+    return next(one for one in seed.measured if one.method == shown.method)
 
 
 def _unscored(settings: Settings, measured: Sequence[Measured], shown: Measured) -> Reading:

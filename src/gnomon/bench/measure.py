@@ -17,7 +17,7 @@ from gnomon.bench.asking import ask
 from gnomon.bench.preference import recovery
 from gnomon.bench.settings import Settings
 from gnomon.contrast import Contrast, PairStates, read_lines, read_pairs
-from gnomon.dials import Dial, Scale, kl_curve, mean_kl, scaled_to_kl, scaled_to_match
+from gnomon.dials import Dial, Scale, kl_curve, mean_kl, scaled_to_kl, scaled_to_match, turned_down
 from gnomon.methods import named
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from gnomon.lm import LM, Sample
     from gnomon.questions import Questions
     from gnomon.runs import Progress, Run
+
+
+TURNED_DOWN = "turned-down"
+"""The matched strength, lowered until the dial brings about no refusals; only where it brings some."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,19 @@ class Measured:
     sweep: tuple[Strength, ...]
     recovery: float | None
     seconds: float
+
+    def strength(self, key: str) -> Strength:
+        """The dial at a table's strength; a prompt stands in every table as it is."""
+        return self.strengths.get("prompt") or self.strengths[key]
+
+    def usable(self, key: str) -> Strength:
+        """The same, but turned down where the matched strength brings about refusals."""
+        return (self.strengths.get(TURNED_DOWN) if key == "matched" else None) or self.strength(key)
+
+    @property
+    def turned_down(self) -> bool:
+        """Whether the matched strength had to be turned down."""
+        return TURNED_DOWN in self.strengths
 
 
 @contextmanager
@@ -187,6 +204,9 @@ def _scales(
     scales: dict[str, Scale] = {}
     if "matched" in settings.strengths:
         scales["matched"] = _known(scaled_to_match(dial, lm, states).scale)
+        lower = _known(turned_down(dial.rescaled(scales["matched"]), lm, states).scale)
+        if lower.factor != scales["matched"].factor:
+            scales[TURNED_DOWN] = lower
     if "native" in settings.strengths:
         scales["native"] = Scale("native", 1.0)
     if scales:

@@ -74,12 +74,18 @@ def scored(
 
 
 def at_strength(measured: Sequence[Sequence[Measured]], key: str) -> dict[str, list[Strength]]:
-    """Every method with its dials of all seeds at a table's strength; a prompt stands in every table as it is."""
+    """Every method with its dials of all seeds at a table's strength, and turned down where it brings about refusals."""
     found: dict[str, list[Strength]] = {}
-    for seed in measured:
-        for one in seed:
-            found.setdefault(one.method, []).append(one.strengths.get("prompt") or one.strengths[key])
+    for seeds in zip(*measured, strict=True):  # one method at all seeds
+        found[seeds[0].method] = [one.strength(key) for one in seeds]
+        if key == "matched" and any(one.turned_down for one in seeds):
+            found[line_of(seeds[0].method, True)] = [one.usable(key) for one in seeds]
     return found
+
+
+def line_of(method: str, turned_down: bool) -> str:
+    """What a table calls a method, or the same turned down."""
+    return f"{method}, turned down" if turned_down else method
 
 
 def table_of(lines: Sequence[Scored], bias: Scored, resamples: int) -> pd.DataFrame:
@@ -120,6 +126,7 @@ NOTES = (
     "0 where more is broken than mended.",
     "C: flipped as asked, U: destroyed or refused, both in percent of the answers that could flip; W: flipped the wrong "
     "way or destroyed, in percent of the others; A: controls that changed, in percent.",
+    "A dial that makes the model refuse on validation suffixes is shown turned down as well, to where it does not.",
     "The yes-bias control adds a constant to the log-odds of yes, at its best strength on these very answers.",
 )
 

@@ -80,7 +80,7 @@ def _measure_model(
     preferred = preferred_of(seeds[0].measured)
     shown = preferred or seeds[0].measured[0]
     key = settings.strengths[0]
-    strength = shown.strengths.get("prompt") or shown.strengths[key]
+    strength = shown.usable(key)
     with progress("writing examples", None):
         examples = _examples(run, stem, settings, lm, questions, shown.method, strength.dial)
     found = compose(settings, questions, seeds, shown, tables, examples)

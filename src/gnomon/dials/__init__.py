@@ -9,6 +9,7 @@ from gnomon.dials.strength import (
     mean_kl,
     scaled_to_kl,
     scaled_to_match,
+    turned_down,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "mean_kl",
     "scaled_to_kl",
     "scaled_to_match",
+    "turned_down",
 ]

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 LIMIT = 64.0
 """A dial is turned up to this many times its native scale in search of a strength; then it stands where it got."""
+NOTABLE_REFUSAL = 0.01
+"""A mean probability of refusal on plain suffixes that rises by more is a refusal that the dial brings about."""
+SHARES = (1.0, 0.75, 0.5, 0.375, 0.25, 0.125)
 TOLERANCE = 0.01
 """A strength is reached when it is within this share of what was asked."""
 _COARSE = tuple(2.0**power for power in (-4, -2, -1, 0, 1, 2, 4))
@@ -152,6 +155,32 @@ def scaled_to_kl(
         )
     reached = abs(reached_kl / kl - 1) <= 2 * TOLERANCE
     return dial.rescaled(Scale("kl", float(found.factors[near]), reached, reached_kl, kl))
+
+
+def turned_down(dial: Dial, lm: LM, states: PairStates) -> Dial:
+    """The dial at the largest share of its scale at which it brings about no refusals.
+
+    On plain validation suffixes the mean probability of a refusal may rise by `NOTABLE_REFUSAL` at most, at +1 and at -1. A
+    dial found in a model that refuses its own away words holds some of that refusal; below a threshold it does not act.
+    """
+    if dial.is_prompt:
+        return dial
+    plain = states.plain_validation
+    at_rest = float(lm.refusal_mass(plain).mean())
+    if not np.isfinite(at_rest):  # no refusal fits the vocabulary: there is nothing to go by
+        return dial
+
+    def rises(share: float) -> bool:
+        with dial.at([sign * share for sign in (1.0, -1.0) for _ in plain], lm):
+            mass = lm.refusal_mass([*plain, *plain]).reshape(2, -1).mean(axis=1)
+        return bool(mass.max() - at_rest > NOTABLE_REFUSAL)
+
+    share = next((share for share in SHARES if not rises(share)), SHARES[-1])
+    before = dial.scale or Scale("custom", 1.0)
+    if share == 1:
+        return dial
+    edits = tuple(edit.scaled(share) for edit in dial.edits)
+    return replace(dial, edits=edits, scale=replace(before, factor=before.factor * share, kl=None))
 
 
 def _within_limit(factor: float) -> float:

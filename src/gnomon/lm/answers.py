@@ -105,6 +105,32 @@ def answers(
     )
 
 
+@torch.no_grad()
+def refusal_mass(lm: LM, prompts: Sequence[Prompt]) -> Float[np.ndarray, "prompt"]:
+    """The probability that the model goes on with a refusal; NaN where no opening fits its vocabulary."""
+    texts = lm.texts(prompts)
+    ids = lm.encode_texts(texts)
+    joints = [_joint(lm, prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
+    words = refusal_openings(lm)
+    wanted = sorted(
+        {(text, joint, word) for text, joint in zip(texts, joints, strict=True) for word in words}
+    )
+    joined = _in_context(lm, dict(zip(texts, ids, strict=True)), wanted)
+    asked = []
+    for own, text, joint in zip(ids, texts, joints, strict=True):
+        openings = [joined[text, joint, word] for word in words]
+        fitting = [opening for opening in openings if opening and len(opening) >= _SHORTEST_REFUSAL]
+        asked.append(_Asked(own, ([], []), _shortest(fitting)))
+    mass = np.full(len(asked), np.nan)
+    lengths = [len(one.ids) for one in asked]
+    able = [row for row, one in enumerate(asked) if one.refusals]
+    order = sorted(able, key=lambda row: (lm.alphas_of(row), lengths[row]))
+    for rows, found in in_batches(lm, lengths, order, lm.rows_per_batch, partial(_walk, lm, asked)):
+        for row, of_spelling in zip(rows, found, strict=True):
+            mass[row] = np.exp(_log_sum(of_spelling, asked[row].refusals))
+    return mass
+
+
 def _log_sum(of_spelling: Mapping[Spelling, float], spellings: Sequence[Spelling]) -> float:
     return float(np.logaddexp.reduce([of_spelling.get(spelling, -np.inf) for spelling in spellings]))
 

@@ -11,12 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gnomon.lm import generation, identity, reading
-from gnomon.lm.answers import Answers, Classes, answers
+from gnomon.lm.answers import Answers, Classes, answers, refusal_mass
 from gnomon.lm.batches import Progress, cut, pad
 from gnomon.lm.edits import Edit, Editing, Steering
 from gnomon.lm.generation import Sample
@@ -174,6 +175,10 @@ class LM(OpenedModel):
             UsageError: A spelling begins another class's spelling, or has no tokens of its own in its context.
         """
         return answers(self, prompts_, classes, progress)
+
+    def refusal_mass(self, prompts_: Sequence[Prompt]) -> Float[np.ndarray, "prompt"]:
+        """The probability that each prompt is followed by a refusal; NaN where no opening fits the vocabulary."""
+        return refusal_mass(self, prompts_)
 
     def answers_at(
         self,
