@@ -27,14 +27,12 @@ from gnomon.stats import holm
 VECTORS = ("mean difference", "PCA", "probe", "ActAdd")
 
 
-@pytest.fixture(scope="module", params=["honesty", "guarded", "null"])
-def table(request, tmp_path_factory):
-    """(name, {strength: its lines}, preferred method)."""
-    if request.param not in touchstones.names():
-        pytest.fail(f"the touchstone {request.param} is not packaged")
-    root = tmp_path_factory.mktemp("runs")
+def measured(name: str, root) -> tuple[dict[str, list[Scored]], str]:
+    """Strength -> the lines of its table, and the line that validation prefers."""
+    if name not in touchstones.names():
+        pytest.fail(f"the touchstone {name} is not packaged")
     settings = Settings(
-        model=f"touchstone:{request.param}",
+        model=f"touchstone:{name}",
         strengths=("matched", "kl"),
         sweep=(0.25,),
         neutral_samples=128,
@@ -46,10 +44,12 @@ def table(request, tmp_path_factory):
         seed = Seed(*measure(run, lm, settings, questions, stem="t", seed=0, progress=progress))
     labels = labels_of(questions)
     tables = dict(tables_of(settings, labels, [seed]))
-    if request.param == "null":
+    if name == "null":
         tables["forced"] = forced(lm, questions, labels, seed)
+    for key, lines in tables.items():
+        show(f"{name}, {key}", lines)
     preferred = preferred_of(seed.measured)
-    return request.param, tables, line_of(preferred.method, preferred.turned_down)
+    return tables, line_of(preferred.method, preferred.turned_down)
 
 
 def forced(lm, questions, labels, seed: Seed) -> list[Scored]:
@@ -85,43 +85,32 @@ def show(name: str, lines: list[Scored]) -> None:
         print(f"  {line.method:22s} {line.interval}  +1 {one.toward.f1:.0f}  -1 {one.away.f1:.0f}")
 
 
-def only(table, name):
-    if table[0] != name:
-        pytest.skip(f"about {name}")
-    for key, lines in table[1].items():
-        show(f"{name}, {key}", lines)
-    return by_method(table[1]["matched"])
-
-
-def test_honesty_prompting_and_its_controls(table) -> None:
-    lines = only(table, "honesty")
+def test_honesty_prompting_the_controls_and_the_preferred_dial(tmp_path) -> None:
+    tables, preferred = measured("honesty", tmp_path)
+    lines = by_method(tables["matched"])
     assert lines["prompting"].interval.estimate >= 97
     assert lines["none"].interval.estimate == 0
     assert lines["random"].interval.estimate <= 5
-    assert lines["yes-bias (control)"].interval.low <= 0 or lines["yes-bias (control)"].interval.estimate < 10
+    assert lines[preferred].interval.low > 0
+    for control in ("random", "yes-bias (control)"):
+        assert difference(lines[preferred].rows, lines[control].rows).interval.low > 0
 
 
-def test_honesty_the_preferred_dial_works(table) -> None:
-    lines = only(table, "honesty")
-    preferred = lines[table[2]]
-    assert preferred.interval.low > 0
-    assert difference(preferred.rows, lines["random"].rows).interval.low > 0
-
-
-def test_guarded_a_dial_gets_past_the_refusal_that_stops_a_prompt(table) -> None:
-    lines = only(table, "guarded")
+def test_guarded_a_dial_gets_past_the_refusal_that_stops_a_prompt(tmp_path) -> None:
+    tables, preferred = measured("guarded", tmp_path)
+    lines = by_method(tables["matched"])
     prompt = lines["prompting"].seeds.scores[0]
     print(f"  prompting away {prompt.away.f1:.0f}, refusal mass at -1 {prompt.refusal_mass['-1']:.3f}")
     assert prompt.away.f1 < 0
     assert prompt.refusal_mass["-1"] >= 0.9
-    gain = difference(lines[table[2]].rows, lines["prompting"].rows).interval
-    print(f"  {table[2]} over prompting: {gain}")
+    gain = difference(lines[preferred].rows, lines["prompting"].rows).interval
+    print(f"  {preferred} over prompting: {gain}")
     assert gain.low > 0
 
 
-def test_null_no_method_is_above_zero_and_a_planted_effect_is(table) -> None:
-    only(table, "null")
-    for lines in table[1].values():
+def test_null_no_method_is_above_zero_and_a_planted_effect_is(tmp_path) -> None:
+    tables, _ = measured("null", tmp_path)
+    for lines in tables.values():
         methods = [line for line in lines if line.method not in ("none", "yes-bias (control)")]
         adjusted = holm([line.seeds.scores[0].p_above_zero for line in methods])
         assert min(adjusted) > 0.05, dict(zip([line.method for line in methods], adjusted, strict=True))
