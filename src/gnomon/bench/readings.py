@@ -285,7 +285,7 @@ def _side(name: str, seeds: Sequence[Side]) -> dict[str, Any]:
     shares = {letter: float(np.mean([one.percentages[letter] for one in seeds])) for letter in "CWUA"}
     return {
         f"{name}_f1": float(np.mean([one.f1 for one in seeds])),
-        f"{name}_counts": " / ".join(number(share, 0) for share in shares.values()),
+        f"{name}_counts": "/".join(number(share, 0) for share in shares.values()),
         **{f"{name}_{letter}": share for letter, share in shares.items()},
         f"{name}_can": seeds[0].can,
     }
