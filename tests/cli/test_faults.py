@@ -36,7 +36,11 @@ def bad(monkeypatch: pytest.MonkeyPatch) -> None:
         ("steer --questions columns.csv", 2, "no column 'prompt'"),
         ("steer --questions absent.csv", 2, "absent.csv"),
         ("steer --suffixes absent.txt", 2, "absent.txt"),
-        ("bench --model touchstone:honesty --model weightless --quick --methods prompting", 2, "no safetensors weights"),
+        (
+            "bench --model touchstone:honesty --model weightless --quick --methods prompting",
+            2,
+            "no safetensors weights",
+        ),
         ("questions check columns.csv --model touchstone:honesty", 2, "no column 'prompt'"),
         ("questions check columns.csv --model weightless --prompt question", 2, "no safetensors weights"),
         ("chat --model touchstone:honesty --dial empty", 2, "holds no dial"),

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from gnomon.stats import Interval
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gnomon.errors import UsageError
 from gnomon.runs import Column, interval_text, number
 from gnomon.runs.columns import empty, rows, shown
+from gnomon.stats import Interval
 
 
 @pytest.mark.parametrize(
