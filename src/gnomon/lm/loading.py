@@ -29,9 +29,9 @@ def load(
     token: str | None,
 ) -> tuple[Any, Any, dict[str, Any]]:
     """The model, its tokenizer, and the settings that were chosen; see `LM.load`."""
-    _need_extras(adapter, device_map, quantization_config)
     place, why_place = _choose_device(device, device_map)
     kind, why_kind = _choose_dtype(dtype, place)
+    _need_extras(adapter, device_map, quantization_config)
     source = find(name, revision, token)
     where = {"revision": revision, "token": token, "local_files_only": source.here}
     with _quiet(), _explained(name):
