@@ -51,6 +51,9 @@ SETS = {
     "shared": "two personas x 64 suffixes: 22 of about 30 tokens are shared",
     "apart": "128 prompts of about 30 tokens that share no beginning",
 }
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+# glibc then gives every large tensor back when it is freed, and does not hide the next run's need.
+GIVING_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 Row = tuple[str, str]
 GOALS: dict[str, dict[Row, float]] = {  # how many times gnomon's time the other row takes, at least
     "shared": {("peers", "repeng"): 4, ("peers", "steering-vectors"): 5, ("gnomon", "bare"): 0.9},
@@ -70,7 +73,7 @@ class Once:
 class Worker:
     """A process of one environment that holds a model and runs rows on request."""
 
-    def __init__(self, environment: str, job: Path) -> None:
+    def __init__(self, environment: str, job: Path, **variables: str) -> None:
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed in __exit__
         python = sys.executable if environment == "gnomon" else peers_python()
         self._process = subprocess.Popen(
@@ -79,12 +82,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "TOKENIZERS_PARALLELISM": "false",
-                "HF_HUB_OFFLINE": "1",
-            },
+            env={**os.environ, **ONE_THREAD, **variables},
         )
 
     def run(self, variant: str, chosen: str) -> Once:
@@ -193,7 +191,7 @@ def extraction(job: Path) -> None:
     )
     print("| | MiB |\n|---|---|")
     for (environment, variant), label in EXTRACTION.items():
-        with Worker(environment, job) as worker:
+        with Worker(environment, job, **GIVING_BACK) as worker:
             worker.run(variant, "check")  # what is imported or set up once is not counted
             mebibytes = worker.run(variant, "apart").mebibytes
         print(f"| {label} | {'not measured' if mebibytes is None else round(mebibytes)} |", flush=True)
