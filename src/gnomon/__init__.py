@@ -40,6 +40,7 @@ _ROOMS = (
     "runs",
     "stats",
     "touchstones",
+    "training",
     "worlds",
 )
 _HOMES = {
