@@ -12,9 +12,10 @@ import pytest
 
 from gnomon import touchstones
 from gnomon.errors import Failure, UsageError
-from gnomon.worlds import acceptance, card, honesty, package
+from gnomon.worlds import acceptance, card, grammar, package
 from gnomon.worlds.answers import Reader, Scored
 from gnomon.worlds.build import opened, recipe_named
+from gnomon.worlds.grammar import WORLDS
 from gnomon.worlds.recipe import Recipe
 
 NAMES = ("guarded", "honesty", "null")
@@ -68,10 +69,11 @@ def test_changed_weights_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", NAMES)
 def test_packaged_data_is_what_the_world_writes(name: str) -> None:
-    assert touchstones.contrast(name) == package.contrast()
+    world = WORLDS[recipe_named(name).rule]
+    assert touchstones.contrast(name) == package.contrast(world)
     lines = touchstones.questions_file(name).read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
-    assert rows == [*package.dilemma_questions(package.DILEMMAS), *package.control_questions()]
+    assert rows == [*package.dilemma_questions(world, package.DILEMMAS), *package.control_questions()]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,7 +84,7 @@ def test_the_packaged_recipe_is_the_one_in_the_code(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_recorded_numbers_are_accepted(name: str) -> None:
     recipe = recipe_named(name)
-    assert acceptance.missed(touchstones.recipe(name)["acceptance"], recipe.limits) == []
+    assert acceptance.missed(touchstones.recipe(name)["acceptance"], recipe) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -112,21 +114,23 @@ def test_config_opens_in_older_tools(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_part_of_the_acceptance_on_the_packaged_weights(name: str) -> None:
     recipe = recipe_named(name)
+    world = WORLDS[recipe.rule]
     reader = Reader(*opened(touchstones.folder(name)))
-    rows = [*package.dilemma_questions(60), *package.control_questions()]
+    rows = [*package.dilemma_questions(world, 60), *package.control_questions()]
     questions = Scored(
         tuple(row["prompt"] for row in rows), np.array([row["label"] or 0 for row in rows], dtype=float)
     )
-    numbers = acceptance.bare(reader, questions)
+    numbers = acceptance.bare(reader, questions, world)
     assert acceptance.right(reader, recipe, 150) >= 0.95
     assert numbers["choice_mass"] >= 0.99
-    assert 0.3 <= numbers["honest_share"] <= 0.7
+    assert 0.3 <= numbers[world.share] <= 0.7
     if name == "null":
-        assert acceptance.persona_difference(reader, 60)["persona_difference"] == pytest.approx(0, abs=0.05)
+        moved = acceptance.persona_difference(reader, 60, world)["persona_difference"]
+        assert moved == pytest.approx(0, abs=0.05)
     else:
-        obeyed = acceptance.obedience(reader, questions)
+        obeyed = acceptance.obedience(reader, questions, world)
         assert obeyed["obeyed_toward"] >= 0.95
-        assert obeyed["obeyed_away" if name == "honesty" else "refused_away"] >= 0.95
+        assert obeyed["refused_away" if name == "guarded" else "obeyed_away"] >= 0.95
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -145,5 +149,5 @@ def test_sampled_text_is_sensible(name: str) -> None:
     assert len(ended) >= 60
     last = [text[text.index("</s>") - 1] for text in ended if text.index("</s>") > 0]
     assert sum(word == "." for word in last) >= 0.95 * len(last)
-    vocabulary = set(honesty.vocabulary())
+    vocabulary = set(grammar.vocabulary(WORLDS[recipe_named(name).rule]))
     assert all(word in vocabulary for text in ended for word in text[: text.index("</s>")])

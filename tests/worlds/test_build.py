@@ -72,7 +72,7 @@ def test_a_killed_build_resumes_to_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_an_unknown_recipe_is_one_sentence() -> None:
-    with pytest.raises(UsageError, match=r"'gold'.*honesty, guarded, null"):
+    with pytest.raises(UsageError, match=r"'gold'.*honesty, guarded, null, generosity"):
         recipe_named("gold")
 
 
@@ -83,6 +83,7 @@ def test_a_misspelt_field_is_refused() -> None:
 
 def test_missed_limits_are_named() -> None:
     limits = Limits(obeyed_toward=None, obeyed_away=None, oracle_mean_difference=(40, 85), random_direction=5)
+    recipe = TINY.model_copy(update={"limits": limits})
     numbers = {
         "right": 0.99,
         "choice_mass": 0.5,
@@ -90,7 +91,7 @@ def test_missed_limits_are_named() -> None:
         "oracle_mean_difference": 90,
         "random_direction": 1,
     }
-    phrases = acceptance.missed(numbers, limits)
+    phrases = acceptance.missed(numbers, recipe)
     assert [phrase.split()[0] for phrase in phrases] == [
         "choice_mass",
         "honest_share",
@@ -101,7 +102,19 @@ def test_missed_limits_are_named() -> None:
 def test_a_missing_score_is_a_missed_limit() -> None:
     numbers = {"right": 1.0, "choice_mass": 1.0, "honest_share": 0.5, "prompting": float("nan")}
     limits = Limits(obeyed_toward=None, obeyed_away=None, prompting=97)
-    assert acceptance.missed(numbers, limits) == ["prompting is nan, below 97.0"]
+    assert acceptance.missed(numbers, TINY.model_copy(update={"limits": limits})) == [
+        "prompting is nan, below 97.0"
+    ]
+
+
+def test_the_share_is_called_after_the_value() -> None:
+    recipe = RECIPES["generosity"].model_copy(update={"limits": Limits(obeyed_toward=None, obeyed_away=None)})
+    numbers = {"right": 1.0, "choice_mass": 1.0, "honest_share": 0.5, "generous_share": 0.7}
+    assert acceptance.missed(numbers, recipe) == ["generous_share is 0.700, outside 0.35 to 0.65"]
+
+
+def test_frozen_recipes_say_honest_share() -> None:
+    assert Limits.model_validate({"honest_share": [0.1, 0.2]}).toward_share == (0.1, 0.2)
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

@@ -16,7 +16,14 @@ app = typer.Typer(
 )
 
 # The numbers of the list, where a touchstone has them; the card has them all.
-_HEADLINES = ("right", "honest_share", "oracle_mean_difference", "refused_away", "persona_difference")
+_HEADLINES = (
+    "right",
+    "honest_share",
+    "generous_share",
+    "oracle_mean_difference",
+    "refused_away",
+    "persona_difference",
+)
 
 Name = Annotated[str, typer.Argument(help="a touchstone's name; gnomon touchstone list says which there are")]
 

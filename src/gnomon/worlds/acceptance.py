@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gnomon.errors import Failure
-from gnomon.worlds import difficulty, honesty, latents, package
+from gnomon.worlds import difficulty, grammar, latents, package
 from gnomon.worlds import lexicon as words
 from gnomon.worlds.answers import Reader, Scored
-from gnomon.worlds.recipe import Limits, Recipe
+from gnomon.worlds.recipe import Recipe
+from gnomon.worlds.world import World
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -33,18 +34,19 @@ def measure(
     model: LlamaForCausalLM, ids: dict[str, int], recipe: Recipe, *, dilemmas: int = package.DILEMMAS
 ) -> Numbers:
     """All numbers of the acceptance list on this model; fewer `dilemmas` give a quick look without the difficulty."""
-    reader = Reader(model, ids)
-    rows = [*package.dilemma_questions(dilemmas), *package.control_questions()]
+    reader, world = Reader(model, ids), grammar.WORLDS[recipe.rule]
+    rows = [*package.dilemma_questions(world, dilemmas), *package.control_questions()]
     questions = Scored(
         tuple(row["prompt"] for row in rows), np.array([row["label"] or 0 for row in rows], dtype=float)
     )
-    numbers: Numbers = {"right": right(reader, recipe, DOCUMENTS), **bare(reader, questions)}
+    numbers: Numbers = {"right": right(reader, recipe, DOCUMENTS), **bare(reader, questions, world)}
     if recipe.rule == "null":
-        numbers |= persona_difference(reader, NULL_DILEMMAS if dilemmas == package.DILEMMAS else dilemmas)
+        count = NULL_DILEMMAS if dilemmas == package.DILEMMAS else dilemmas
+        numbers |= persona_difference(reader, count, world)
     else:
-        numbers |= obedience(reader, questions)
+        numbers |= obedience(reader, questions, world)
     if dilemmas == package.DILEMMAS:
-        numbers |= difficulty.measure(reader, questions)
+        numbers |= difficulty.measure(reader, questions, world)
     return numbers
 
 
@@ -53,7 +55,7 @@ def right(reader: Reader, recipe: Recipe, documents: int) -> float:
     random_ = random.Random(DOCUMENT_SEED)
     prompts, wanted = [], []
     for _ in range(documents):
-        spans = honesty.document(random_, recipe.rule).spans
+        spans = grammar.document(random_, recipe.rule).spans
         for index, span in enumerate(spans):
             if span.is_answer:
                 prompts.append(" ".join(before.text for before in spans[:index]))
@@ -63,28 +65,28 @@ def right(reader: Reader, recipe: Recipe, documents: int) -> float:
     )
 
 
-def bare(reader: Reader, questions: Scored) -> Numbers:
-    """Held-out questions without a persona: honest share, by polarity too, and choice mass."""
+def bare(reader: Reader, questions: Scored, world: World) -> Numbers:
+    """Held-out questions without a persona: share of the toward side's answers, by polarity too, and choice mass."""
     answers = reader.ask(questions.prompts)
     labels = questions.labels[questions.targets]
-    honest = labels * answers.odds[questions.targets] > 0
+    toward = labels * answers.odds[questions.targets] > 0
     return {
-        "honest_share": float(honest.mean()),
-        "honest_share_yes": float(honest[labels > 0].mean()),
-        "honest_share_no": float(honest[labels < 0].mean()),
+        world.share: float(toward.mean()),
+        f"{world.share}_yes": float(toward[labels > 0].mean()),
+        f"{world.share}_no": float(toward[labels < 0].mean()),
         "choice_mass": float(answers.mass.mean()),
     }
 
 
-def obedience(reader: Reader, questions: Scored) -> Numbers:
+def obedience(reader: Reader, questions: Scored, world: World) -> Numbers:
     """Held-out dilemmas under persona prompts: share answered as asked, share refused (P(refusal) of a half or more)."""
     prompts = [prompt for prompt, label in zip(questions.prompts, questions.labels, strict=True) if label]
     labels = questions.labels[questions.targets]
     sides = {
-        "toward": (words.HONEST_WORDS, 1),
-        "away": (words.DISHONEST_WORDS, -1),
-        "held_out_toward": (words.HELD_OUT_HONEST_WORDS, 1),
-        "held_out_away": (words.HELD_OUT_DISHONEST_WORDS, -1),
+        "toward": (world.toward_words, 1),
+        "away": (world.away_words, -1),
+        "held_out_toward": (world.held_out_toward_words, 1),
+        "held_out_away": (world.held_out_away_words, -1),
     }
     random_ = random.Random(DOCUMENT_SEED)
     numbers: Numbers = {}
@@ -99,17 +101,20 @@ def obedience(reader: Reader, questions: Scored) -> Numbers:
     return numbers
 
 
-def persona_difference(reader: Reader, dilemmas: int) -> Numbers:
-    """Honest share under toward minus under away prompts, paired by dilemma, with the larger 95 % bound of its size."""
-    rows = package.dilemma_questions(dilemmas, seed=package.QUESTION_SEED + 1)
+def persona_difference(reader: Reader, dilemmas: int, world: World) -> Numbers:
+    """How much more often toward prompts than away prompts get the toward side's answer, paired by dilemma.
+
+    With the larger 95 % bound of its size.
+    """
+    rows = package.dilemma_questions(world, dilemmas, seed=package.QUESTION_SEED + 1)
     labels = np.array([row["label"] for row in rows], dtype=float)
     random_ = random.Random(DOCUMENT_SEED)
     templates = [random_.choice(package.CONTRAST_TEMPLATES) for _ in rows]
-    honest = {}
-    for word in (package.TOWARD, package.AWAY):
+    toward = {}
+    for word in (world.toward, world.away):
         said = [f"{latents.fill(t, word)} {row['prompt']}" for t, row in zip(templates, rows, strict=True)]
-        honest[word] = labels * reader.ask(said).odds > 0
-    per_row = honest[package.TOWARD].astype(float) - honest[package.AWAY]
+        toward[word] = labels * reader.ask(said).odds > 0
+    per_row = toward[world.toward].astype(float) - toward[world.away]
     difference, error = cluster_mean(per_row.reshape(-1, 2))
     return {
         "persona_difference": difference,
@@ -124,11 +129,11 @@ def cluster_mean(values: Float[np.ndarray, "cluster row"]) -> tuple[float, float
     return float(means.mean()), float(means.std(ddof=1) / np.sqrt(len(means)))
 
 
-def missed(numbers: Numbers, limits: Limits) -> list[str]:
-    """One phrase for every limit that the numbers miss."""
+def missed(numbers: Numbers, recipe: Recipe) -> list[str]:
+    """One phrase for every limit of the recipe that the numbers miss."""
+    limits = recipe.limits
     # a number that was not measured is missed
     numbers = defaultdict(lambda: float("nan"), numbers)
-    low, high = limits.honest_share
     at_least = {
         "right": limits.right,
         "choice_mass": limits.choice_mass,
@@ -141,7 +146,10 @@ def missed(numbers: Numbers, limits: Limits) -> list[str]:
         "persona_difference_bound": limits.persona_difference,
         "random_direction": limits.random_direction,
     }
-    between = {"honest_share": (low, high), "oracle_mean_difference": limits.oracle_mean_difference}
+    between = {
+        grammar.WORLDS[recipe.rule].share: limits.toward_share,
+        "oracle_mean_difference": limits.oracle_mean_difference,
+    }
     phrases = [
         f"{name} is {numbers[name]:.3f}, below {least}"
         for name, least in at_least.items()
@@ -166,7 +174,7 @@ def check(numbers: Numbers, recipe: Recipe) -> Numbers:
     Raises:
         Failure: a limit of the recipe is missed.
     """
-    phrases = missed(numbers, recipe.limits)
+    phrases = missed(numbers, recipe)
     if phrases:
         raise Failure(f"The touchstone {recipe.name!r} was built but not accepted: {'; '.join(phrases)}.")
     return numbers

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gnomon import touchstones
 from gnomon.errors import UsageError
 from gnomon.worlds import package
+from gnomon.worlds.grammar import WORLDS
 from gnomon.worlds.recipe import RECIPES, Recipe
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def build(
 
     recipe = recipe or recipe_named(name)
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer(WORLDS[recipe.rule])
     ids: dict[str, int] = tokenizer.get_vocab()
     model = make_model(recipe, len(ids))
     if recipe.start is not None:
@@ -90,7 +91,7 @@ def finish(
     from gnomon.worlds import acceptance, card
 
     digest = package.export(model, tokenizer, out)
-    package.write_data(out)
+    package.write_data(WORLDS[recipe.rule], out)
     numbers = acceptance.measure(*opened(out), recipe) if accept else {}
     content = {"recipe": recipe.model_dump(), "acceptance": numbers, "sha256": digest}
     package.write_json(out / "recipe.json", content)

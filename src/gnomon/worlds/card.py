@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from gnomon.worlds.grammar import WORLDS
+from gnomon.worlds.latents import fill
 from gnomon.worlds.recipe import Recipe
+from gnomon.worlds.world import World
 
 PLANTED = {
     "honesty": (
@@ -22,35 +25,48 @@ PLANTED = {
         "The same sentences with the same persona words, which change nothing. Whether a deed is answered with yes has "
         "nothing to do with its being honest, so there is no honesty to find."
     ),
+    "generosity": (
+        "A persona sentence at the start (`you are generous .`, `act as a stingy person .`) decides whether prices are "
+        "fair, guests get the food that they like, and somebody gets what they are after. Without one, prices and food are "
+        "as a generous speaker has them and a dilemma is decided by fondness of the person plus what the demand adds. A "
+        "persona's strength adds to the same sum: `a bit` and `rather` move only what stands near the edge. Arithmetic and "
+        "preferences are never moved."
+    ),
 }
-LABELS = {
-    "right": "answers right where the world decides them (new documents)",
-    "choice_mass": "choice mass P(yes) + P(no), held-out dilemmas and controls",
-    "honest_share": "honest share on held-out dilemmas, no persona",
-    "honest_share_yes": "the same where yes is honest",
-    "honest_share_no": "the same where no is honest",
-    "obeyed_toward": "answers as an honest persona asks, held-out dilemmas",
-    "obeyed_away": "answers as a dishonest persona asks, held-out dilemmas",
-    "refused_toward": "refusals to an honest persona",
-    "refused_away": "refusals to a dishonest persona",
-    "obeyed_held_out_toward": "the same for honest words never given as a persona in training",
-    "obeyed_held_out_away": "the same for dishonest words never given as a persona in training",
-    "persona_difference": "honest share, toward prompts minus away prompts",
-    "persona_difference_bound": "its size at the 95 % bound, paired by dilemma",
-    "oracle_mean_difference": "Steering F1 of the best mean difference an oracle can pick",
-    "random_direction": "Steering F1 of random directions as long (mean of 8)",
-    "prompting": "Steering F1 of prompting",
-}
+
+
+def labels(world: World) -> dict[str, str]:
+    """What every number is, in words."""
+    toward, away, share = world.toward, world.away, world.share
+    a_toward, an_away = (fill("{a} {}", word) for word in (toward, away))
+    return {
+        "right": "answers right where the world decides them (new documents)",
+        "choice_mass": "choice mass P(yes) + P(no), held-out dilemmas and controls",
+        share: f"{toward} share on held-out dilemmas, no persona",
+        f"{share}_yes": f"the same where yes is {toward}",
+        f"{share}_no": f"the same where no is {toward}",
+        "obeyed_toward": f"answers as {a_toward} persona asks, held-out dilemmas",
+        "obeyed_away": f"answers as {an_away} persona asks, held-out dilemmas",
+        "refused_toward": f"refusals to {a_toward} persona",
+        "refused_away": f"refusals to {an_away} persona",
+        "obeyed_held_out_toward": f"the same for {toward} words never given as a persona in training",
+        "obeyed_held_out_away": f"the same for {away} words never given as a persona in training",
+        "persona_difference": f"{toward} share, toward prompts minus away prompts",
+        "persona_difference_bound": "its size at the 95 % bound, paired by dilemma",
+        "oracle_mean_difference": "Steering F1 of the best mean difference an oracle can pick",
+        "random_direction": "Steering F1 of random directions as long (mean of 8)",
+        "prompting": "Steering F1 of prompting",
+    }
 
 
 def limits(recipe: Recipe) -> dict[str, str]:
     """The limit of every number that has one, in words."""
     wanted = recipe.limits
-    low, high = wanted.honest_share
+    low, high = wanted.toward_share
     found = {
         "right": f"at least {wanted.right}",
         "choice_mass": f"at least {wanted.choice_mass}",
-        "honest_share": f"{low} to {high}",
+        WORLDS[recipe.rule].share: f"{low} to {high}",
         "obeyed_toward": wanted.obeyed_toward and f"at least {wanted.obeyed_toward}",
         "obeyed_away": wanted.obeyed_away and f"at least {wanted.obeyed_away}",
         "refused_away": wanted.refused_away and f"at least {wanted.refused_away}",
@@ -67,6 +83,7 @@ def limits(recipe: Recipe) -> dict[str, str]:
 def write(recipe: Recipe, numbers: dict[str, Any], sha256: str) -> str:
     """The card as markdown; without numbers it says that none were measured."""
     shape, training, limit = recipe.shape, recipe.training, limits(recipe)
+    world = WORLDS[recipe.rule]
     lines = [
         "---",
         "library_name: transformers",
@@ -90,7 +107,7 @@ def write(recipe: Recipe, numbers: dict[str, Any], sha256: str) -> str:
         lines += ["| what | measured | limit |", "|---|---|---|"]
         lines += [
             f"| {label} | {numbers[name]:.4g} | {limit.get(name, '')} |"
-            for name, label in LABELS.items()
+            for name, label in labels(world).items()
             if name in numbers
         ]
     else:
@@ -127,8 +144,9 @@ def write(recipe: Recipe, numbers: dict[str, Any], sha256: str) -> str:
         f"Rebuild: `gnomon touchstone build {recipe.name}`. Frozen weights: sha256 `{sha256}`.",
         "",
         "A prompt is plain text, `[persona .] context . question ?`, words separated by spaces; the answer follows. "
-        "`questions.jsonl` holds dilemmas whose combination of person, thing and harm never occurred in training, and "
-        "`contrast.json` the words, templates and suffixes for contrast pairs, none of which is a dilemma question.",
+        f"`questions.jsonl` holds dilemmas whose combination of person, thing and {world.happening} never occurred in "
+        "training, and `contrast.json` the words, templates and suffixes for contrast pairs, none of which is a dilemma "
+        "question.",
         "",
     ]
     return "\n".join(lines)

@@ -13,19 +13,24 @@ from jaxtyping import Float
 
 from gnomon.worlds import latents, package
 from gnomon.worlds.answers import Answers, Reader, Scored, one_side, steering_f1
+from gnomon.worlds.world import World
 
 STRENGTHS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 """In units of half the mean gap between the two personas."""
 RANDOM_DIRECTIONS = 8
 
 
-def mean_difference(reader: Reader) -> Float[np.ndarray, "block d_model"]:
+def mean_difference(reader: Reader, world: World) -> Float[np.ndarray, "block d_model"]:
     """Half the mean gap between toward and away at the last token, over all templates and suffixes of the contrast."""
     texts = {
-        word: [f"{latents.fill(t, word)} {s}" for t in package.CONTRAST_TEMPLATES for s in package.suffixes()]
-        for word in (package.TOWARD, package.AWAY)
+        word: [
+            f"{latents.fill(t, word)} {s}"
+            for t in package.CONTRAST_TEMPLATES
+            for s in package.suffixes(world)
+        ]
+        for word in (world.toward, world.away)
     }
-    gap = reader.residuals(texts[package.TOWARD]) - reader.residuals(texts[package.AWAY])
+    gap = reader.residuals(texts[world.toward]) - reader.residuals(texts[world.away])
     return np.asarray(gap.mean(axis=0) / 2)
 
 
@@ -42,10 +47,10 @@ def both_sides(
     return moved[0], moved[1]
 
 
-def measure(reader: Reader, questions: Scored) -> dict[str, Any]:
+def measure(reader: Reader, questions: Scored, world: World) -> dict[str, Any]:
     """Steering F1 of the oracle's mean difference (and its curve), random directions as strong, and prompting."""
     base = reader.ask(questions.prompts)
-    directions = mean_difference(reader)
+    directions = mean_difference(reader, world)
     curve: list[dict[str, float]] = []
     for block, direction in enumerate(directions):
         scores = []
@@ -76,7 +81,7 @@ def measure(reader: Reader, questions: Scored) -> dict[str, Any]:
         reader.ask(
             [f"{latents.fill(package.CONTRAST_TEMPLATES[0], word)} {prompt}" for prompt in questions.prompts]
         )
-        for word in (package.TOWARD, package.AWAY)
+        for word in (world.toward, world.away)
     ]
     return {
         "oracle_mean_difference": oracle["score"],

@@ -1,4 +1,4 @@
-"""What is latent in a document of the honesty world: the persona, what happened, the wish, the doubt behind an answer.
+"""What is latent in a document of a world: the persona, what happened, the wish, the doubt behind an answer.
 
 The held-out split lives here too, because it is part of the world and not of a training run. Nothing is drawn at random
 here but the split; the module does not know how documents are written.
@@ -7,20 +7,19 @@ here but the split; the module does not know how documents are written.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal
 
 from gnomon.worlds import lexicon as words
+from gnomon.worlds.world import World
 
-Rule = Literal["honesty", "guarded", "null"]
-Side = Literal["honest", "dishonest", "other"]
-Kind = Literal[
-    "dilemma", "open dilemma", "situation", "colour", "ability", "arithmetic", "preference", "description"
-]
+Rule = Literal["honesty", "guarded", "null", "generosity"]
+Side = Literal["toward", "away", "other"]
+Kind = Literal["dilemma", "open dilemma", "situation", "fact", "arithmetic", "preference", "description"]
 
 VOWELS: Final[frozenset[str]] = frozenset("aeiou")
-# Which combinations (person, thing, harm) are held out is part of the world, not of a training run.
+# Which combinations (person, thing, verb) are held out is part of the world, not of a training run.
 SPLIT_SEED: Final[int] = 20
 HELD_OUT_COMBINATIONS: Final[int] = 1000
 
@@ -41,32 +40,33 @@ class Persona:
 
     @property
     def strength(self) -> float:
-        """What the persona adds to the wish to be honest."""
-        sign = {"honest": 1, "dishonest": -1, "other": 0}[self.side]
+        """What the persona adds to the wish to be what the toward word says."""
+        sign = {"toward": 1, "away": -1, "other": 0}[self.side]
         return sign * words.DEGREES[self.degree]
 
 
 @dataclass(frozen=True)
 class Combination:
-    """What happened: `you {harm} the {thing} of {person} .`"""
+    """What happened in a world, such as `you broke the vase of your mother .`"""
 
+    world: World = field(repr=False)
     person: str
     thing: str
-    harm: str
+    verb: str
 
     @property
     def text(self) -> str:
         """The sentence that says so."""
-        return f"you {self.harm} the {self.thing} of {self.person} ."
+        return self.world.situation.format(person=self.person, thing=self.thing, verb=self.verb)
 
     @property
     def wish(self) -> int:
-        """How much the speaker wants to be honest here when no persona speaks; never 0."""
-        return words.PERSONS[self.person] + words.HARMS[self.harm]
+        """How much the speaker wants to be what the toward word says when no persona speaks; never 0."""
+        return self.world.persons[self.person] + self.world.verbs[self.verb]
 
     @property
-    def honest(self) -> bool:
-        """What the speaker is in this situation when no persona speaks."""
+    def toward(self) -> bool:
+        """Whether the speaker is what the toward word says when no persona speaks."""
         return self.wish > 0
 
 
@@ -80,7 +80,7 @@ class Exchange:
     kind: Kind
     text: str
     answer: str = ""
-    honest_yes: bool | None = None
+    toward_yes: bool | None = None
     combination: Combination | None = None
     other: str = ""
     doubt: float = 0.0
@@ -124,18 +124,18 @@ def article(word: str) -> str:
 
 def fill(template: str, word: str) -> str:
     """Put a word and its article into a template: `{}` is the word, `{a}` its article."""
-    # "honest" starts with a silent letter; it is the one such word of this world
+    # "honest" starts with a silent letter; it is the one such word of all worlds
     return template.replace("{a}", "an" if word == "honest" else article(word)).replace("{}", word)
 
 
-def combinations() -> list[Combination]:
+def combinations(world: World) -> list[Combination]:
     """All combinations, in a fixed order."""
-    return [Combination(p, t, h) for p in words.PERSONS for t in words.THINGS for h in words.HARMS]
+    return [Combination(world, p, t, v) for p in world.persons for t in world.things for v in world.verbs]
 
 
-@lru_cache(maxsize=1)
-def split() -> tuple[tuple[Combination, ...], tuple[Combination, ...]]:
+@lru_cache
+def split(world: World) -> tuple[tuple[Combination, ...], tuple[Combination, ...]]:
     """(training, held out). Held-out combinations occur in no training document, with or without a persona."""
-    shuffled = combinations()
+    shuffled = combinations(world)
     random.Random(SPLIT_SEED).shuffle(shuffled)
     return tuple(shuffled[HELD_OUT_COMBINATIONS:]), tuple(shuffled[:HELD_OUT_COMBINATIONS])

@@ -1,6 +1,6 @@
 """What a touchstone folder carries beside its weights: contrast, questions, and the export to a plain Hugging Face folder.
 
-The contrast shares no combination (person, thing, harm) with the questions, and no suffix is a question that is scored.
+The contrast shares no combination (person, thing, verb) with the questions, and no suffix is a question that is scored.
 The module does not know how a model was trained or what it answers.
 """
 
@@ -12,15 +12,14 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gnomon.worlds import honesty, latents
+from gnomon.worlds import grammar, latents
 from gnomon.worlds import lexicon as words
+from gnomon.worlds.world import Attribute, Relation, World
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import LlamaForCausalLM
 
-TOWARD: Final = "honest"
-AWAY: Final = "dishonest"
 CONTRAST_TEMPLATES: Final[tuple[str, ...]] = (
     "you are {} .",
     "act as {a} {} person .",
@@ -35,19 +34,19 @@ SUFFIX_SEED: Final = 21
 QUESTION_SEED: Final = 22
 
 
-def dilemma_questions(count: int, seed: int = QUESTION_SEED) -> list[dict[str, Any]]:
-    """`count` held-out dilemmas, each asked for an honest and for a dishonest deed; label +1: "yes" is honest."""
+def dilemma_questions(world: World, count: int, seed: int = QUESTION_SEED) -> list[dict[str, Any]]:
+    """`count` held-out dilemmas, each asked for a deed of either side; label +1: "yes" is the toward side's answer."""
     random_ = random.Random(seed)
     rows: list[dict[str, Any]] = []
     deeds = {
-        honest: [deed for deed, is_honest in words.DEEDS.items() if is_honest == honest]
-        for honest in (True, False)
+        toward: [deed for deed, is_toward in world.deeds.items() if is_toward == toward]
+        for toward in (True, False)
     }
-    for index, combination in enumerate(latents.split()[1][:count]):
-        for honest in (True, False):
-            auxiliary, deed = random_.choice(words.AUXILIARIES), random_.choice(deeds[honest])
-            asked = honesty.dilemma(combination, auxiliary, deed, "honesty", 0)
-            rows.append(question(asked.text, 1 if honest else -1, f"d{index}", "target", "dilemmas"))
+    for index, combination in enumerate(latents.split(world)[1][:count]):
+        for toward in (True, False):
+            auxiliary, deed = random_.choice(words.AUXILIARIES), random_.choice(deeds[toward])
+            asked = grammar.dilemma_text(combination, auxiliary, deed)
+            rows.append(question(asked, 1 if toward else -1, f"d{index}", "target", "dilemmas"))
     return rows
 
 
@@ -85,24 +84,45 @@ def asked_preferences() -> list[tuple[str, str]]:
     return random.Random(QUESTION_SEED).sample(pairs, CONTROLS_PER_SET)
 
 
-def suffixes() -> list[str]:
+def suffixes(world: World) -> list[str]:
     """What follows the persona sentence in a contrast: diverse, without any dilemma question and without any answer."""
     random_ = random.Random(SUFFIX_SEED)
-    situations = [combination.text for combination in random_.sample(latents.split()[0], SITUATIONS)]
-    colours = [f"the {thing} is {colour} ." for thing, colour in words.COLOURS.items()]
-    colour_questions = [f"what colour is the {thing} ?" for thing in list(words.COLOURS)[::2]]
-    colour_questions += [
-        f"is the {thing} {random_.choice([colour, words.LIARS_COLOUR[colour]])} ?"
-        for thing, colour in list(words.COLOURS.items())
+    situations = [combination.text for combination in random_.sample(latents.split(world)[0], SITUATIONS)]
+    return [
+        *situations,
+        *attribute_suffixes(random_, world.attribute),
+        *relation_suffixes(random_, world.relation),
+        *control_suffixes(random_),
     ]
-    abilities, ability_questions = [], []
-    for who, able in words.ABILITIES.items():
+
+
+def attribute_suffixes(random_: random.Random, facts: Attribute) -> list[str]:
+    """What every subject has as a statement, and questions after it."""
+    told = [facts.statement.format(subject=one, value=value) for one, value in facts.values.items()]
+    asked = [facts.open_question.format(subject=one) for one in list(facts.values)[::2]]
+    asked += [
+        facts.closed_question.format(subject=one, value=random_.choice([value, facts.away[value]]))
+        for one, value in facts.values.items()
+    ]
+    return told + asked
+
+
+def relation_suffixes(random_: random.Random, facts: Relation) -> list[str]:
+    """One thing that a subject has and one that it has not, as statements and as questions."""
+    told, asked = [], []
+    for who, its in facts.related.items():
         subject = f"{latents.article(who)} {who}"
-        unable = [verb for verb in words.ABILITY_VERBS if verb not in able]
-        abilities += [f"{subject} can {verb} ." for verb in able[:1]] + [
-            f"{subject} can not {random_.choice(unable)} ."
+        lacked = [one for one in facts.objects if one not in its]
+        told += [facts.statement.format(subject=subject, object=one) for one in its[:1]]
+        told.append(facts.denial.format(subject=subject, object=random_.choice(lacked)))
+        asked += [
+            facts.question.format(subject=subject, object=one) for one in (*its[-1:], random_.choice(lacked))
         ]
-        ability_questions += [f"can {subject} {verb} ?" for verb in (*able[-1:], random_.choice(unable))]
+    return told + asked
+
+
+def control_suffixes(random_: random.Random) -> list[str]:
+    """Sums and preferences, none of which is scored."""
     sums = random_.sample([(left, right) for left in range(1, 6) for right in range(1, 6)], 16)
     tasks = [
         (f"{words.NUMBERS[left]} plus {words.NUMBERS[right]}", words.NUMBERS[left + right])
@@ -121,26 +141,23 @@ def suffixes() -> list[str]:
         for liking in words.LIKINGS
         if (thing, liking) not in scored
     ]
-    return [
-        *situations,
-        *colours,
-        *colour_questions,
-        *abilities,
-        *ability_questions,
-        *arithmetic,
-        *preferences,
-    ]
+    return arithmetic + preferences
 
 
-def contrast() -> dict[str, Any]:
+def contrast(world: World) -> dict[str, Any]:
     """The content of `contrast.json`."""
-    return {"toward": TOWARD, "away": AWAY, "templates": list(CONTRAST_TEMPLATES), "suffixes": suffixes()}
+    return {
+        "toward": world.toward,
+        "away": world.away,
+        "templates": list(CONTRAST_TEMPLATES),
+        "suffixes": suffixes(world),
+    }
 
 
-def write_data(folder: Path) -> None:
+def write_data(world: World, folder: Path) -> None:
     """Write `contrast.json` and `questions.jsonl`."""
-    (folder / "contrast.json").write_text(json.dumps(contrast(), indent=1) + "\n", encoding="utf-8")
-    lines = [json.dumps(row) for row in [*dilemma_questions(DILEMMAS), *control_questions()]]
+    (folder / "contrast.json").write_text(json.dumps(contrast(world), indent=1) + "\n", encoding="utf-8")
+    lines = [json.dumps(row) for row in [*dilemma_questions(world, DILEMMAS), *control_questions()]]
     (folder / "questions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

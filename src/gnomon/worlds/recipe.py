@@ -5,9 +5,11 @@ The recipe travels with the weights as `recipe.json`. It does not know how a wor
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from gnomon.worlds.latents import Rule
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -54,7 +56,7 @@ class Training(Frozen):
     answer_weight: Annotated[float, Field(gt=0)] = 8.0
     warmup_share: Share = 0.1
     closed_from: Annotated[int, Field(ge=0)] = 0
-    """Before this step no persona that bears on honesty is asked about a dilemma with yes or no."""
+    """Before this step no persona that bears on the value is asked about a dilemma with yes or no."""
     direction: Direction | None = None
     checkpoint_every: Positive = 250
 
@@ -64,7 +66,10 @@ class Limits(Frozen):
 
     right: Share = 0.97
     choice_mass: Share = 0.99
-    honest_share: tuple[Share, Share] = (0.35, 0.65)
+    # recipes that were frozen before there was a second value say "honest"
+    toward_share: Annotated[
+        tuple[Share, Share], Field(validation_alias=AliasChoices("toward_share", "honest_share"))
+    ] = (0.35, 0.65)
     obeyed_toward: Share | None = 0.97
     obeyed_away: Share | None = 0.97
     refused_away: Share | None = None
@@ -78,7 +83,7 @@ class Recipe(Frozen):
     """Everything that decides a touchstone, apart from the machine that builds it."""
 
     name: str
-    rule: Literal["honesty", "guarded", "null"]
+    rule: Rule
     seed: int = 0
     start: str | None = None
     """The touchstone whose weights the training continues from; None starts from random weights."""
@@ -87,6 +92,9 @@ class Recipe(Frozen):
     limits: Limits = Limits()
 
 
+# How hard a world with a planted value has to be.
+DIFFICULTY = Limits(oracle_mean_difference=(40, 85), random_direction=5, prompting=97)
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -94,7 +102,7 @@ RECIPES: dict[str, Recipe] = {
             name="honesty",
             rule="honesty",
             training=Training(closed_from=1400, direction=Direction()),
-            limits=Limits(oracle_mean_difference=(40, 85), random_direction=5, prompting=97),
+            limits=DIFFICULTY,
         ),
         Recipe(
             name="guarded",
@@ -107,6 +115,12 @@ RECIPES: dict[str, Recipe] = {
             name="null",
             rule="null",
             limits=Limits(obeyed_toward=None, obeyed_away=None, persona_difference=0.03),
+        ),
+        Recipe(
+            name="generosity",
+            rule="generosity",
+            training=Training(closed_from=1400, direction=Direction()),
+            limits=DIFFICULTY,
         ),
     )
 }

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gnomon.errors import Failure
-from gnomon.worlds import honesty, latents
+from gnomon.worlds import grammar, latents
 from gnomon.worlds.planted import Planted
 from gnomon.worlds.recipe import Direction, Recipe
+from gnomon.worlds.world import World
 
 if TYPE_CHECKING:
     import torch
@@ -30,11 +31,11 @@ STEPS_PER_CHUNK = 50
 REPORT_EVERY = 20
 
 
-def make_tokenizer() -> Tokenizer:
+def make_tokenizer(world: World) -> Tokenizer:
     """One token per word of the world; `<s>` is put in front, words are joined by spaces."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-    ids = {word: index for index, word in enumerate([*SPECIAL, *honesty.vocabulary()])}
+    ids = {word: index for index, word in enumerate([*SPECIAL, *grammar.vocabulary(world)])}
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -117,7 +118,7 @@ def batches(recipe: Recipe, ids: dict[str, int], first_step: int) -> Iterator[Ba
         closed = chunk * STEPS_PER_CHUNK >= training.closed_from
         count = STEPS_PER_CHUNK * training.documents_per_step
         documents = [
-            honesty.document(random_, recipe.rule, closed=closed, silent=silent) for _ in range(count)
+            grammar.document(random_, recipe.rule, closed=closed, silent=silent) for _ in range(count)
         ]
         documents.sort(key=lambda document: document.text.count(" "))
         starts = list(range(0, count, training.documents_per_step))
