@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from gnomon.cli import bench, chat, compare, questions, report, runs, show, steer, touchstone
+from gnomon.cli import bench, chat, compare, export, questions, report, runs, show, steer, touchstone
 from gnomon.cli.endings import Commands
 from gnomon.cli.quiet import be_quiet, be_verbose
 
@@ -55,6 +55,7 @@ def _before(
 app.command(epilog=steer.EXAMPLE)(steer.steer)
 app.command(epilog=bench.EXAMPLE)(bench.bench)
 app.command(epilog=chat.EXAMPLE)(chat.chat)
+app.command(epilog=export.EXAMPLE)(export.export)
 app.add_typer(touchstone.app, name="touchstone")
 app.add_typer(questions.app, name="questions")
 app.command(epilog=runs.EXAMPLE)(runs.runs)

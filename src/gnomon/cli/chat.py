@@ -57,7 +57,7 @@ def chat(
 
     turned = Dial.load(folder)
     lm = open_model(settings)
-    for warning in _misfit(turned, lm):
+    for warning in misfit(turned, lm):
         typer.echo(f"warning: {warning}", err=True)
     check_alpha(turned, alpha)
     words = " / ".join(turned.words) if turned.words else turned.name
@@ -104,7 +104,7 @@ def signed(alpha: float) -> str:
     return f"{alpha:+g}" if alpha else "0"
 
 
-def _misfit(dial: Dial, lm: LM) -> list[str]:
+def misfit(dial: Dial, lm: LM) -> list[str]:
     """What the dial warns of on this model; a dial for another architecture is refused."""
     import warnings
 

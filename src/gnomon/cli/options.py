@@ -73,24 +73,23 @@ def measuring(command: Command) -> Command:
 
 
 def opening(command: Command) -> Command:
-    """The command, which takes `settings`, with `--model` and an option for every way to open it."""
+    """The command, which takes `settings`, with `--model` and an option for every way to open it.
+
+    A `model` option of the command's own takes the place of `--model`, which has to be given.
+    """
+    own = inspect.signature(command).parameters
     model = Annotated[
         str,
         typer.Option("--model", envvar="GNOMON_MODEL", help=Settings.model_fields["model"].description),
     ]
+    made = [] if "model" in own else [Parameter("model", Parameter.KEYWORD_ONLY, annotation=model)]
 
-    def run(model: str, **given: Any) -> None:
+    def run(**given: Any) -> None:
         flags = _take(ModelSettings.model_fields, given)
-        command(settings_from(None, {"model": model, "lm": flags}), **given)
+        named = {option.name: given.pop(option.name) for option in made}
+        command(settings_from(None, {**named, "lm": flags}), **given)
 
-    return _presented(
-        run,
-        command,
-        [
-            Parameter("model", Parameter.KEYWORD_ONLY, annotation=model),
-            *_options(ModelSettings.model_fields, MODEL_PANEL),
-        ],
-    )
+    return _presented(run, command, [*made, *_options(ModelSettings.model_fields, MODEL_PANEL)])
 
 
 def _presented(run: Command, command: Command, made: Iterable[Parameter]) -> Command:
