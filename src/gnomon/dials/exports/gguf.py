@@ -6,15 +6,14 @@ sum: block N of ours, and the last block is N = n_blocks - 1. There is no `direc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from gnomon.dials.edits import AddVector
+from gnomon.dials.exports.changes import Vectors, vectors_at
 from gnomon.dials.exports.comparing import Comparison, Export, moved
 from gnomon.dials.exports.door import check, check_model, name_of, need, over
 from gnomon.dials.exports.folders import whole
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from gnomon.lm import LM
 
 ARCHITECTURE = "controlvector"
-Vectors = Mapping[int, Float[Tensor, "d_model"]]
-"""What is added to the output of each block, by block."""
 
 
 def to_gguf(
@@ -80,15 +77,6 @@ def to_gguf(
             named = ", ".join(f"direction.{block}" for block in vectors)
             exports.append(Export(file, alpha, f"a control vector with {named}{over(lm)}", found))
     return moved(exports, folder)
-
-
-def vectors_at(dial: Dial, alpha: float) -> Vectors:
-    """What the dial adds to each block's output at one coefficient, float32; vectors at one block are summed."""
-    vectors: dict[int, Tensor] = {}
-    for edit in dial.edits:
-        if isinstance(edit, AddVector):
-            vectors[edit.block] = vectors.get(edit.block, torch.zeros_like(edit.vector)) + alpha * edit.vector
-    return dict(sorted(vectors.items()))
 
 
 def write_control_vector(file: Path, vectors: Vectors, dial: Dial, lm: LM) -> None:

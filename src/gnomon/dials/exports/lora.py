@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gnomon.dials.edits import LowRank
+from gnomon.dials.exports.changes import Factors, factors_at
 from gnomon.dials.exports.comparing import Comparison, Export, moved, offloaded, shared_copy
 from gnomon.dials.exports.door import check, check_model, name_of, need, over
 from gnomon.dials.exports.folders import whole
@@ -20,9 +19,6 @@ from gnomon.runs import Progress, progress
 if TYPE_CHECKING:
     from gnomon.dials.dial import Dial
     from gnomon.lm import LM
-
-Factors = Mapping[str, tuple[Float[Tensor, "rank d_in"], Float[Tensor, "d_out rank"]]]
-"""A and B of every Linear, by its path; the change of its weight is B A."""
 
 
 def to_lora(
@@ -68,21 +64,6 @@ def to_lora(
             holds = f"a LoRA of rank {', '.join(map(str, ranks))} on {len(factors)} Linears{over(lm)}"
             exports.append(Export(adapter, alpha, holds, found))
     return moved(exports, folder)
-
-
-def factors_at(dial: Dial, alpha: float) -> Factors:
-    """A and B of every edited Linear at one coefficient, float32; edits on the same Linear stand side by side."""
-    by_module: dict[str, list[LowRank]] = {}
-    for edit in dial.edits:
-        if isinstance(edit, LowRank):
-            by_module.setdefault(edit.module, []).append(edit)
-    return {
-        module: (
-            torch.cat([edit.core.matrix(alpha).float() @ edit.V.float().mT for edit in edits]).cpu(),
-            torch.cat([edit.U.float() for edit in edits], dim=1).cpu(),
-        )
-        for module, edits in sorted(by_module.items())
-    }
 
 
 def write_adapter(folder: Path, lm: LM, factors: Factors) -> None:

@@ -14,11 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gnomon.dials.exports.changes import factors_at, vectors_at
 from gnomon.dials.exports.comparing import Comparison, Export, moved, offloaded, shared_copy
 from gnomon.dials.exports.door import check, check_model, name_of
 from gnomon.dials.exports.folders import whole
-from gnomon.dials.exports.gguf import vectors_at
-from gnomon.dials.exports.lora import factors_at
 from gnomon.dials.exports.places import Place, add_bias, find_place
 from gnomon.errors import Failure, UsageError
 from gnomon.runs import Progress, progress

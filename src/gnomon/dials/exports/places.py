@@ -109,9 +109,12 @@ def _added_as_it_is(comparison: Comparison, block: int, path: str) -> bool:
     probe = (signs.to(out.device) * out.abs().median()).to(lm.dtype)
     with lm.edited([_Constant(linear, probe.to(lm.device_of(linear)))], 1.0, first_token=True):
         (moved,) = _outputs(comparison, (lm.blocks[block],))
-    probe = probe.float()
-    rounding = 8 * torch.finfo(lm.dtype).eps * (out.abs() + moved.abs() + own.abs() + probe.abs())
-    return bool(((moved - out - probe).abs() <= rounding).all())
+    probe, moved = probe.float(), moved - out
+    eps = torch.finfo(lm.dtype).eps
+    rounding = 8 * eps * (2 * out.abs() + own.abs() + 2 * probe.abs())
+    # Rounding averages out, so the share of the probe that arrives is known more sharply than any one number.
+    share = float((moved @ probe).mean() / (probe @ probe))
+    return abs(share - 1) <= 8 * eps and bool(((moved - probe).abs() <= rounding).all())
 
 
 def _outputs(comparison: Comparison, modules: Sequence[nn.Module]) -> list[Float[Tensor, "position d_model"]]:
