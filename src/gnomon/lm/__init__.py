@@ -4,7 +4,28 @@ from gnomon.lm.answers import Answers, Classes
 from gnomon.lm.batches import Progress
 from gnomon.lm.edits import Delta, Edit, Steering
 from gnomon.lm.generation import Sample
+from gnomon.lm.head import Head
+from gnomon.lm.layout import Layout, Part, Places, lay_out
 from gnomon.lm.model import LM
 from gnomon.lm.prompts import Chat, Prompt
+from gnomon.lm.replay import Replay, frozen
 
-__all__ = ["LM", "Answers", "Chat", "Classes", "Delta", "Edit", "Progress", "Prompt", "Sample", "Steering"]
+__all__ = [
+    "LM",
+    "Answers",
+    "Chat",
+    "Classes",
+    "Delta",
+    "Edit",
+    "Head",
+    "Layout",
+    "Part",
+    "Places",
+    "Progress",
+    "Prompt",
+    "Replay",
+    "Sample",
+    "Steering",
+    "frozen",
+    "lay_out",
+]
