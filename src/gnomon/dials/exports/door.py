@@ -88,6 +88,11 @@ def over(lm: LM) -> str:
     return f" of {lm.name} with the adapter {adapter} merged into it" if adapter else ""
 
 
+def counted(n: int, what: str) -> str:
+    """A number of things in words: 1 Linear, 2 Linears."""
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def name_of(alpha: float) -> str:
     """What the export at one coefficient is called inside the folder: alpha+1, alpha-0.5."""
     return f"alpha{alpha:+g}"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gnomon.dials.exports.changes import Factors, factors_at
 from gnomon.dials.exports.comparing import Comparison, Export, moved, offloaded, shared_copy
-from gnomon.dials.exports.door import check, check_model, name_of, need, over
+from gnomon.dials.exports.door import check, check_model, counted, name_of, need, over
 from gnomon.dials.exports.folders import whole
 from gnomon.runs import Progress, progress
 
@@ -61,7 +61,9 @@ def to_lora(
                     None if offloaded(lm) else comparison.difference(alpha, _loaded(comparison, lm, adapter))
                 )
             ranks = sorted({len(a) for a, _ in factors.values()})
-            holds = f"a LoRA of rank {', '.join(map(str, ranks))} on {len(factors)} Linears{over(lm)}"
+            holds = (
+                f"a LoRA of rank {', '.join(map(str, ranks))} on {counted(len(factors), 'Linear')}{over(lm)}"
+            )
             exports.append(Export(adapter, alpha, holds, found))
     return moved(exports, folder)
 

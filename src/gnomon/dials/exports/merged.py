@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gnomon.dials.exports.changes import factors_at, vectors_at
 from gnomon.dials.exports.comparing import Comparison, Export, moved, offloaded, shared_copy
-from gnomon.dials.exports.door import check, check_model, name_of
+from gnomon.dials.exports.door import check, check_model, counted, name_of
 from gnomon.dials.exports.folders import whole
 from gnomon.dials.exports.places import Place, add_bias, find_place
 from gnomon.errors import Failure, UsageError
@@ -160,7 +160,7 @@ def _opened(checkpoint: Path, lm: LM, model: Any) -> Any:
 def _holds(dial: Dial, places: dict[int, Place], lm: LM) -> str:
     """What the checkpoint holds, in words."""
     weights, biases = len(dial.modules), [place.path for place in places.values()]
-    parts = [f"{weights} changed weights"] * bool(weights) + [f"a bias on {' and '.join(biases)}"] * bool(
-        biases
-    )
+    parts = [counted(weights, "changed weight")] * bool(weights) + [
+        f"a bias on {' and '.join(biases)}"
+    ] * bool(biases)
     return f"a checkpoint in {str(lm.dtype).removeprefix('torch.')} with {' and '.join(parts)}"
