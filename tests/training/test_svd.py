@@ -168,10 +168,11 @@ def test_weights_that_cannot_be_decomposed_are_told() -> None:
 def test_dimensions_are_a_third_of_each_score() -> None:
     #                 0    1    2    3    4    5    6
     toward = torch.tensor([[9.0, 8.0, 0.0, 0.0, 5.0, 0.0, 1.0], [-9.0, -8.0, 0.0, 0.0, 5.0, 0.0, 1.0]])
-    away = torch.tensor([[0.0, 0.0, 7.0, 6.0, 0.0, 0.0, 1.0], [0.0, 0.0, -7.0, -6.0, 0.0, 0.0, 1.0]])
-    # Toward has 0 and 1, away 2 and 3; the signs cancel in the mean difference, where 4 alone is left.
+    away = torch.tensor([[0.0, 0.0, 7.0, 6.0, 0.0, 0.0, -1.0], [0.0, 0.0, -7.0, -6.0, 0.0, 0.0, -1.0]])
+    # Toward leads in 0 and 1, away in 2 and 3; their signs cancel in the mean difference, where 4 and 6 are left.
     assert adapter_dimensions(torch.ones(7), toward, away, 3).tolist() == [0, 2, 4]
-    # The remainder of a third goes to the differences: after 4 all are 0, and the first index wins.
+    # What a third leaves over goes to the differences.
+    assert adapter_dimensions(torch.ones(7), toward, away, 2).tolist() == [4, 6]
     assert adapter_dimensions(torch.ones(7), toward, away, 6).tolist() == [0, 1, 2, 3, 4, 6]
     # Scores are weighed by the singular values: 1 before 0, 3 before 2.
     S = torch.tensor([1.0, 2.0, 1.0, 2.0, 1.0, 1.0, 1.0])
