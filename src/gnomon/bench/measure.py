@@ -18,7 +18,7 @@ from gnomon.bench.preference import recovery
 from gnomon.bench.settings import Settings
 from gnomon.contrast import Contrast, PairStates, read_lines, read_pairs
 from gnomon.dials import Dial, Scale, kl_curve, mean_kl, scaled_to_kl, scaled_to_match, turned_down
-from gnomon.methods import named
+from gnomon.methods import Trained, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,7 +149,12 @@ def _measure_method(
 
     def fit() -> dict[str, Any]:
         start = time.process_time()
-        dial = named(name).fit(lm, contrast, seed=seed, states=states)
+        method = named(name)
+        if isinstance(method, Trained):
+            training = run.folder / "training" / stem.replace("/", "-")
+            dial = method.fit(lm, contrast, seed=seed, states=states, folder=training, progress=progress)
+        else:
+            dial = method.fit(lm, contrast, seed=seed, states=states)
         dial.save(folder)
         seconds = time.process_time() - start
         matched = None if dial.is_prompt else scaled_to_match(dial, lm, states)

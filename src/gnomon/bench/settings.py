@@ -16,7 +16,10 @@ from gnomon.errors import UsageError
 
 VECTOR_METHODS = ("mean-difference", "pca", "probe", "act-add")
 PROMPT_METHODS = ("prompting", "engineered-prompting")
-ALL_METHODS = (*PROMPT_METHODS, *VECTOR_METHODS, "random")
+TRAINED_METHODS = ("shift",)
+ALL_METHODS = (*PROMPT_METHODS, *VECTOR_METHODS, *TRAINED_METHODS, "random")
+QUICK_METHODS = (*PROMPT_METHODS, *VECTOR_METHODS, "random")
+"""What is measured where no method is named: all that need no training."""
 STRENGTHS = ("matched", "kl", "native")
 
 
@@ -64,7 +67,9 @@ class Settings(BaseModel):
     questions: str | None = Field(
         None, description="file (csv, jsonl, parquet) or name of a question set; a touchstone brings its own"
     )
-    methods: tuple[str, ...] = Field(ALL_METHODS, description="methods, by name")
+    methods: tuple[str, ...] = Field(
+        QUICK_METHODS, description=f"methods, by name: {', '.join(ALL_METHODS)}, or all"
+    )
     strengths: tuple[str, ...] = Field(STRENGTHS, description="matched, kl, native")
     kl: float = Field(0.25, gt=0, description="KL budget on neutral text, nats")
     sweep: tuple[float, ...] = Field(

@@ -8,7 +8,7 @@ from gnomon.lm.head import Head
 from gnomon.lm.layout import Layout, Part, Places, lay_out
 from gnomon.lm.model import LM
 from gnomon.lm.prompts import Chat, Prompt
-from gnomon.lm.replay import Replay, frozen
+from gnomon.lm.replay import Replay, frozen, read_states
 
 __all__ = [
     "LM",
@@ -28,4 +28,5 @@ __all__ = [
     "Steering",
     "frozen",
     "lay_out",
+    "read_states",
 ]

@@ -48,6 +48,13 @@ def generate(
     return [decode(lm, row) for row in _continue(lm, prompts, _checked(max_new_tokens, temperature, seed))]
 
 
+def continuations(
+    lm: LM, prompts: Sequence[Prompt], max_new_tokens: int, temperature: float, seed: int
+) -> list[list[int]]:
+    """The tokens that continue every prompt; see `LM.continuations`."""
+    return _continue(lm, prompts, _checked(max_new_tokens, temperature, seed))
+
+
 def stream(lm: LM, prompt: Prompt, max_new_tokens: int, temperature: float, seed: int) -> Iterator[str]:
     """Continue one prompt piece by piece; see `LM.stream`."""
     # Encoded here and not at the first `next`, so that the prompt is read under the edits that are active now.

@@ -256,6 +256,12 @@ class LM(OpenedModel):
             return generation.generate(self, [prompt], max_new_tokens, temperature, seed)[0]
         return generation.generate(self, prompt, max_new_tokens, temperature, seed)
 
+    def continuations(
+        self, prompts: Sequence[Prompt], *, max_new_tokens: int, temperature: float = 1.0, seed: int = 0
+    ) -> list[list[int]]:
+        """As `generate`, but the token ids, without the end token: `encode(prompt)` and they are one sequence."""
+        return generation.continuations(self, prompts, max_new_tokens, temperature, seed)
+
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0
     ) -> Iterator[str]:

@@ -191,6 +191,14 @@ class Replay:
             self._cache.reorder_cache(self.layout.beginning_of)
 
 
+@torch.no_grad()
+def read_states(
+    lm: LM, layout: Layout, reads: Reads
+) -> dict[int, Float[Tensor, "copy row position d_model"]]:
+    """The blocks' outputs of a batch at these places, from one forward of the model as it is now."""
+    return Replay(lm, layout, min(reads), max(reads))._through_the_model(reads)
+
+
 @contextmanager
 def frozen(lm: LM) -> Iterator[None]:
     """Within the block, the model's own parameters take no gradients, so a run keeps only what the edits need."""

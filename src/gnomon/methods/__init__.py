@@ -15,6 +15,8 @@ from gnomon.methods.pca import PCA
 from gnomon.methods.probe import LogisticProbe
 from gnomon.methods.prompting import EngineeredPrompting, Prompting
 from gnomon.methods.random_direction import RandomDirection
+from gnomon.methods.shift import Shift
+from gnomon.methods.trained import Trained
 
 if TYPE_CHECKING:
     from gnomon.contrast import Contrast, PairStates
@@ -45,6 +47,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "pca": PCA(),
         "probe": LogisticProbe(),
         "act-add": ActAdd(),
+        "shift": Shift(),
         "random": RandomDirection(),
     }
 )
@@ -68,5 +71,7 @@ __all__ = [
     "Method",
     "Prompting",
     "RandomDirection",
+    "Shift",
+    "Trained",
     "named",
 ]

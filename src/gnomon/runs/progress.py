@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Advance(Protocol):
-    """Say that `steps` more units are done."""
+    """Say that `steps` more units are done, and perhaps a few words (a loss) that stand beside the bar."""
 
-    def __call__(self, steps: int = 1, /) -> None:
+    def __call__(self, steps: int = 1, said: str = "", /) -> None:
         """Move the bar."""
 
 
@@ -47,10 +47,10 @@ def progress(stage: str, total: int | None = None, *, quiet: bool = False) -> It
     outermost = _display is None
     display = _start() if _display is None else _display
     _display = display
-    task = display.add_task(stage, total=total)
+    task = display.add_task(stage, total=total, said="")
 
-    def advance(steps: int = 1, /) -> None:
-        display.advance(task, steps)
+    def advance(steps: int = 1, said: str = "", /) -> None:
+        display.update(task, advance=steps, said=said)
 
     try:
         yield advance
@@ -62,7 +62,7 @@ def progress(stage: str, total: int | None = None, *, quiet: bool = False) -> It
             display.remove_task(task)
 
 
-def _silent(steps: int = 1, /) -> None:
+def _silent(steps: int = 1, said: str = "", /) -> None:
     """Advance nothing."""
 
 
@@ -99,6 +99,7 @@ def _start() -> rich.progress.Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[said]}"),
         console=Console(stderr=True),
     )
     display.start()

@@ -1,0 +1,182 @@
+"""Shift: low-rank edits trained so that the model, without a persona, reaches the states that a persona causes.
+
+Our own. Orientation and magnitude come with the targets: +1 is what the toward words do to the residual stream, -1 what the
+away words do. A side whose persona makes the model refuse is not imitated; it becomes the mirror of the other side, so
+that a refusal is not distilled. docs/experiments.md says what each part is worth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gnomon.contrast import Contrast, Pairs, PairStates
+from gnomon.dials import Dial
+from gnomon.dials.strength import NOTABLE_REFUSAL
+from gnomon.errors import UsageError
+from gnomon.methods.direction import states_of
+from gnomon.runs import Progress
+from gnomon.runs import progress as default_progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gnomon.lm import LM
+    from gnomon.training.loop import Schedule
+
+
+@dataclass(frozen=True)
+class Shift:
+    """State distillation into low-rank edits of the Linears that write to the residual stream.
+
+    Attributes:
+        rank: Rank of each edit; at most what the narrowest edited Linear has.
+        edited: First and last edited block; None is from a tenth of the depth to the one before the reading block.
+        targets: The blocks whose states are matched; None is the reading block and the one behind it.
+        continued: How often each suffix is also used with a continuation that the model itself writes.
+        max_new_tokens: The longest continuation.
+        max_texts: At most so many texts are trained and validated on.
+        rows: Texts per optimiser step.
+        steps: Optimiser steps.
+        learning_rate: The highest one.
+        sides: What is imitated ("both", "toward only", "away only", "half the difference"); None looks for refusals.
+        restarts: Trainings with other batches, of which the best validation is kept.
+    """
+
+    rank: int = 128
+    edited: tuple[int, int] | None = None
+    targets: tuple[int, ...] | None = None
+    continued: int = 3
+    max_new_tokens: int = 14
+    max_texts: int = 600
+    rows: int = 24
+    steps: int = 500
+    learning_rate: float = 1e-2
+    sides: str | None = None
+    restarts: int = 1
+    name = "shift"
+    trains = True
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.restarts < 1 or self.rows < 1 or self.continued < 0:
+            raise UsageError("rank, restarts and rows must be at least 1, and continued at least 0")
+
+    def fit(
+        self,
+        lm: LM,
+        contrast: Contrast,
+        *,
+        seed: int = 0,
+        states: PairStates | None = None,
+        folder: Path | None = None,
+        progress: Progress = default_progress,
+    ) -> Dial:
+        """A dial at native scale; with a `folder`, a killed training goes on where its last checkpoint is.
+
+        Raises `UsageError` for settings that the model does not allow, `Failure` where the loss is not finite.
+        """
+        from gnomon.training.cores import FreeCores
+        from gnomon.training.distillation import SIDES, StateDistillation
+        from gnomon.training.edited import Edited, singular_bases
+        from gnomon.training.loop import train
+        from gnomon.training.texts import persona_states, texts_of
+        from gnomon.training.writers import residual_writers
+
+        states = states_of(lm, contrast, states, seed)
+        pairs = contrast.resolve(lm, seed=seed)
+        (first, last), blocks = self._blocks(lm, states)
+        sides = self.sides or sides_without_refusal(lm, pairs)
+        if sides not in SIDES:
+            raise UsageError(f"sides is {sides!r}; choose from {', '.join(map(repr, SIDES))}")
+        with progress("writing texts", None):
+            texts = texts_of(
+                lm,
+                pairs,
+                continued=self.continued,
+                max_new_tokens=self.max_new_tokens,
+                seed=seed,
+                most=self.max_texts,
+            )
+        with progress("reading what the personas do", None):
+            wanted = persona_states(lm, texts, blocks)
+        bases = singular_bases(lm, residual_writers(lm, first, last), self.rank)
+        best: tuple[float, int, Any] | None = None
+        for restart in range(self.restarts):
+            edited = Edited(lm, bases, FreeCores(len(bases), bases[0].U.shape[1], device=lm.device))
+            own = folder if folder is None or self.restarts == 1 else folder / f"restart-{restart}"
+            with progress("preparing batches", None):
+                objective = StateDistillation(
+                    lm,
+                    edited,
+                    texts,
+                    wanted,
+                    blocks,
+                    start=first,
+                    sides=sides,
+                    rows=self.rows,
+                    seed=seed + restart,
+                )
+            with edited.attached():
+                trained = train(
+                    objective,
+                    self.schedule(),
+                    seed=seed + restart,
+                    folder=own,
+                    stage=f"training {self.name}",
+                    progress=progress,
+                )
+            if best is None or trained.best < best[0]:
+                best = (trained.best, trained.best_step, edited.edits())
+        assert best is not None  # restarts is at least 1
+        notes = {
+            "method": self.name,
+            "edited blocks": f"{first} to {last}",
+            "matched blocks": ", ".join(map(str, blocks)),
+            "imitates": sides,
+            "rank": bases[0].U.shape[1],
+            "texts": len(texts),
+            "validation loss": round(best[0], 4),
+            "best step": best[1],
+        }
+        dial = Dial(
+            best[2], name=self.name, words=(contrast.toward, contrast.away), first_token=True, notes=notes
+        )
+        return dial.bound(lm)
+
+    def schedule(self) -> Schedule:
+        """The training's schedule."""
+        from gnomon.training.loop import Schedule
+
+        return Schedule(steps=self.steps, learning_rate=self.learning_rate)
+
+    def _blocks(self, lm: LM, states: PairStates) -> tuple[tuple[int, int], tuple[int, ...]]:
+        """First and last edited block, and the blocks that are matched."""
+        reading = states.reading_block
+        first, last = self.edited or (min(int(0.1 * lm.n_blocks), reading), max(0, reading - 1))
+        blocks = self.targets or tuple(range(max(reading, last), min(max(reading, last) + 2, lm.n_blocks)))
+        if not 0 <= first <= last <= min(blocks) or max(blocks) >= lm.n_blocks:
+            raise UsageError(
+                f"blocks {first} to {last} are edited and {list(blocks)} matched; matched blocks lie at or behind the last "
+                f"edited one and below {lm.n_blocks}"
+            )
+        return (first, last), blocks
+
+
+def sides_without_refusal(lm: LM, pairs: Pairs) -> str:
+    """Which personas can be imitated: those that do not raise the mean probability of a refusal on training suffixes."""
+    from gnomon.training.distillation import DISTIL, HALF, MIRROR_AWAY, MIRROR_TOWARD
+
+    rows = [index for index, kept in enumerate(pairs.validation) if not kept]
+    plain, toward, away = (
+        float(np.mean(lm.refusal_mass([side[row] for row in rows])))
+        for side in (pairs.plain, pairs.toward, pairs.away)
+    )
+    refused = (toward - plain > NOTABLE_REFUSAL, away - plain > NOTABLE_REFUSAL)
+    return {
+        (False, False): DISTIL,
+        (False, True): MIRROR_AWAY,
+        (True, False): MIRROR_TOWARD,
+        (True, True): HALF,
+    }[refused]
