@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.training.losses import (
@@ -76,6 +76,7 @@ def test_at_softness_one_the_focus_is_ignored() -> None:
     )
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(0, 10_000), st.floats(0, 1), st.integers(1, 5))
 def test_the_loss_stays_in_its_range(seed: int, softness: float, k: int) -> None:
     draw = torch.Generator().manual_seed(seed)
@@ -88,6 +89,7 @@ def test_the_loss_stays_in_its_range(seed: int, softness: float, k: int) -> None
     assert float(value.max()) <= 930 + 1e-1
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.floats(0.1, 10.0), st.integers(0, 1000))
 def test_the_size_of_a_change_does_not_matter(size: float, seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.dials import cayley
@@ -16,6 +16,7 @@ def test_the_parameters_fill_the_upper_triangle() -> None:
     assert torch.equal(skew(torch.tensor([1.0, 2.0, 3.0]), 3), wanted)
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.integers(1, 6), st.integers(0, 1000))
 def test_all_modules_in_one_call_are_each_alone(rank: int, seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
@@ -27,6 +28,7 @@ def test_all_modules_in_one_call_are_each_alone(rank: int, seed: int) -> None:
     assert torch.allclose(cayley(clamped(skew(-free, rank))), together.mT, atol=1e-5)
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.floats(-100, 100))
 def test_a_rotation_in_a_plane_stays_below_the_angle(parameter: float) -> None:
     matrix = clamped(skew(torch.tensor([parameter]), 2))

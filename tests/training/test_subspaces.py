@@ -65,6 +65,7 @@ seeds, ranks = st.integers(0, 10_000), st.integers(1, 6)
 # -- the algebra -----------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seeds, ranks, ranks)
 def test_every_combination_is_orthonormal_and_says_its_angles(seed: int, k: int, m: int) -> None:
     a, b = random_space(12, k, seed), random_space(12, m, seed + 1)
@@ -77,6 +78,7 @@ def test_every_combination_is_orthonormal_and_says_its_angles(seed: int, k: int,
     assert_orthonormal(minus(a, b))
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seeds, ranks)
 def test_a_space_with_itself_is_itself(seed: int, k: int) -> None:
     a = random_space(10, k, seed)
@@ -88,6 +90,7 @@ def test_a_space_with_itself_is_itself(seed: int, k: int) -> None:
     assert torch.allclose(intersection(a, turned).spectrum, torch.ones(k), atol=1e-5)
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seeds, st.integers(1, 3), st.integers(0, 3), st.integers(0, 3))
 def test_what_two_spaces_truly_share_is_their_intersection(
     seed: int, shared: int, only_a: int, only_b: int
@@ -105,6 +108,7 @@ def test_what_two_spaces_truly_share_is_their_intersection(
     assert_same(weighted_intersection(a, b), common)
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seeds, ranks, ranks)
 def test_a_union_contains_both_and_nothing_else(seed: int, k: int, m: int) -> None:
     a, b = random_space(14, k, seed), random_space(14, m, seed + 1)
@@ -115,6 +119,7 @@ def test_a_union_contains_both_and_nothing_else(seed: int, k: int, m: int) -> No
     assert float(both.spectrum.sum()) == pytest.approx(k + m, rel=1e-4)
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seeds, ranks, ranks)
 def test_the_order_of_the_two_spaces_does_not_matter(seed: int, k: int, m: int) -> None:
     a, b = random_space(12, k, seed), random_space(12, m, seed + 1)
@@ -125,6 +130,7 @@ def test_the_order_of_the_two_spaces_does_not_matter(seed: int, k: int, m: int) 
     assert torch.allclose((one.basis * other.basis).sum(0).abs()[0], torch.tensor(1.0), atol=1e-3)
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seeds, ranks)
 def test_a_complement_is_everything_else(seed: int, k: int) -> None:
     a = random_space(9, k, seed)
@@ -133,6 +139,7 @@ def test_a_complement_is_everything_else(seed: int, k: int) -> None:
     assert_same(complement(rest), a)
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seeds, ranks, ranks)
 def test_minus_leaves_what_is_orthogonal(seed: int, k: int, m: int) -> None:
     a, b = random_space(12, k, seed), random_space(12, m, seed + 1)
@@ -241,7 +248,7 @@ def test_pairs_that_do_not_differ_are_told() -> None:
         centred_task(torch.ones(5, 8))
 
 
-@settings(max_examples=20)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(seeds)
 def test_write_counts_votes(seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
