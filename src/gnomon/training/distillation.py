@@ -28,14 +28,21 @@ SIDES = (DISTIL, MIRROR_AWAY, MIRROR_TOWARD, HALF)
 
 
 def targets(
-    toward: Float[Tensor, "*any d_model"], away: Float[Tensor, "*any d_model"], sides: str
+    toward: Float[Tensor, "*any d_model"],
+    away: Float[Tensor, "*any d_model"],
+    sides: str,
+    away_over_toward: float = 1.0,
 ) -> tuple[Float[Tensor, "*any d_model"], Float[Tensor, "*any d_model"]]:
-    """The shifts that +1 and -1 are to cause, from the shifts that the two personas cause."""
+    """The shifts that +1 and -1 are to cause, from the shifts that the two personas cause.
+
+    A mirror is turned by 180 degrees and as long as the persona's shift that it stands for: `away_over_toward` is the ratio
+    of their root mean squares over all texts, at the first matched block.
+    """
     half = (toward - away) / 2
     return {
         DISTIL: (toward, away),
-        MIRROR_AWAY: (toward, -toward),
-        MIRROR_TOWARD: (-away, away),
+        MIRROR_AWAY: (toward, -toward * away_over_toward),
+        MIRROR_TOWARD: (-away / away_over_toward, away),
         HALF: (half, -half),
     }[sides]
 
@@ -71,6 +78,7 @@ class StateDistillation:
     ) -> None:
         self._edited = edited
         self._blocks = tuple(blocks)
+        self._away_over_toward = states.away_over_toward(0)
         self._training: list[_Batch] = []
         self._validation: list[_Batch] = []
         total, done = len(texts), 0
@@ -123,7 +131,9 @@ class StateDistillation:
                 _padded([side[index][place] for index in chosen], base)
                 for side in (states.toward, states.away)
             )
-            plus, minus = targets((toward - base).float(), (away - base).float(), sides)
+            plus, minus = targets(
+                (toward - base).float(), (away - base).float(), sides, self._away_over_toward
+            )
             wanted[block] = torch.stack([base + plus.to(base.dtype), base + minus.to(base.dtype)])
         mask = places.mask.repeat(2, 1)
         return _Batch(replay, places, wanted, mask)

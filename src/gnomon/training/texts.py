@@ -5,6 +5,7 @@ Token ids and residual states; no question, no answer, no label. Knows nothing o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -95,26 +96,38 @@ def _common_tail(one: Sequence[int], other: Sequence[int]) -> int:
 
 @dataclass(frozen=True, eq=False)
 class PersonaStates:
-    """The states of each text's tail behind the toward and the away personas, averaged over the templates.
+    """The states of each text's tail behind the toward and the away personas, averaged over the templates, and plain.
 
-    `toward`, `away`: per text `[block, position, d_model]`, in the model's dtype on the CPU.
+    `toward`, `away`, `plain`: per text `[block, position, d_model]`, in the model's dtype on the CPU.
     """
 
     toward: list[Float[Tensor, "block position d_model"]]
     away: list[Float[Tensor, "block position d_model"]]
+    plain: list[Float[Tensor, "block position d_model"]]
+
+    def away_over_toward(self, place: int) -> float:
+        """How long the away personas' shifts are beside the toward personas', root mean squares, at one of the blocks."""
+        squares = [
+            sum(
+                float((s[place] - p[place]).float().square().sum())
+                for s, p in zip(side, self.plain, strict=True)
+            )
+            for side in (self.away, self.toward)
+        ]
+        return math.sqrt(squares[0] / max(squares[1], 1e-30))
 
 
 def persona_states(
     lm: LM, texts: Sequence[Text], blocks: Sequence[int], *, progress: Progress | None = None
 ) -> PersonaStates:
     """Read what the personas make of the texts at some blocks."""
-    total = sum(len(text.toward) + len(text.away) for text in texts)
+    total = sum(len(text.toward) + len(text.away) + 1 for text in texts)
     done = 0
 
-    def of(side: str) -> list[Tensor]:
+    def of(sides: list[list[list[int]]]) -> list[Tensor]:
         nonlocal done
-        owners = [index for index, text in enumerate(texts) for _ in getattr(text, side)]
-        rows = [row for text in texts for row in getattr(text, side)]
+        owners = [index for index, side in enumerate(sides) for _ in side]
+        rows = [row for side in sides for row in side]
         sums: list[Tensor | None] = [None] * len(texts)
         for chosen in _batches(lm, rows):
             layout = lay_out(lm, [rows[row] for row in chosen], copies=1)
@@ -123,7 +136,7 @@ def persona_states(
             stacked = torch.stack([states[block][0].float().cpu() for block in blocks], dim=1)
             for row, state in zip(chosen, stacked, strict=True):
                 text = owners[row]
-                own = state[:, state.shape[1] - texts[text].tail :] / len(getattr(texts[text], side))
+                own = state[:, state.shape[1] - texts[text].tail :] / len(sides[text])
                 known = sums[text]
                 sums[text] = own if known is None else known + own
             done += len(chosen)
@@ -131,7 +144,11 @@ def persona_states(
                 progress(done, total)
         return [state.to(lm.dtype) for state in sums if state is not None]
 
-    return PersonaStates(of("toward"), of("away"))
+    return PersonaStates(
+        of([text.toward for text in texts]),
+        of([text.away for text in texts]),
+        of([[text.plain] for text in texts]),
+    )
 
 
 def _batches(lm: LM, rows: Sequence[list[int]]) -> Iterator[list[int]]:
