@@ -56,9 +56,12 @@ def bench(
 
 
 def preferred_of(measured: Sequence[Measured]) -> Measured | None:
-    """The vector dial that recovers most of the personas' gap on validation pairs; never a prompt, never `random`."""
+    """The dial that recovers most of the personas' gap on validation pairs; never a prompt, never `random`.
+
+    One that need not be turned down goes before all that bring about refusals: part of what these recover is a refusal.
+    """
     known = [one for one in measured if one.recovery is not None and one.method != "random"]
-    return max(known, key=lambda one: one.recovery or 0.0, default=None)
+    return max(known, key=lambda one: (not one.turned_down, one.recovery or 0.0), default=None)
 
 
 def _measure_model(
