@@ -119,7 +119,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="generosity",
             rule="generosity",
-            training=Training(closed_from=1400, direction=Direction()),
+            # fewer silent personas than in honesty: with as many, a vector at block 1 does nearly all that a prompt does
+            training=Training(closed_from=1400, direction=Direction(silent=0.1)),
             limits=DIFFICULTY,
         ),
     )
