@@ -2,29 +2,35 @@
 
 Our own. Orientation and magnitude come with the targets: +1 is what the toward words do to the residual stream, -1 what the
 away words do. A side whose persona makes the model refuse is not imitated; it becomes the mirror of the other side, so
-that a refusal is not distilled. docs/experiments.md says what each part is worth.
+that a refusal is not distilled. Personas whose shifts have more in common than apart give half of their difference.
+docs/experiments.md says what each part is worth.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gnomon.contrast import Contrast, Pairs, PairStates
-from gnomon.dials import Dial
+from gnomon.dials import Dial, LowRank
 from gnomon.dials.strength import NOTABLE_REFUSAL
 from gnomon.errors import UsageError
 from gnomon.methods.direction import states_of
 from gnomon.runs import Progress
 from gnomon.runs import progress as default_progress
+from gnomon.training.cores import FreeCores
+from gnomon.training.distillation import DISTIL, HALF, MIRROR_AWAY, MIRROR_TOWARD, SIDES, StateDistillation
+from gnomon.training.edited import Edited, singular_bases
+from gnomon.training.loop import Schedule, Trained, train
+from gnomon.training.texts import PersonaStates, persona_states, texts_of
+from gnomon.training.writers import residual_writers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gnomon.lm import LM
-    from gnomon.training.loop import Schedule
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Shift:
         rows: Texts per optimiser step.
         steps: Optimiser steps.
         learning_rate: The highest one.
-        sides: What is imitated ("both", "toward only", "away only", "half the difference"); None looks for refusals.
+        sides: What is imitated ("both", "toward only", "away only", "half the difference"); None sees for itself
+            (`sides_to_imitate`).
         restarts: Trainings with other batches, of which the best validation is kept.
     """
 
@@ -60,8 +67,14 @@ class Shift:
     trains = True
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or self.restarts < 1 or self.rows < 1 or self.continued < 0:
-            raise UsageError("rank, restarts and rows must be at least 1, and continued at least 0")
+        lowest = dict.fromkeys(("rank", "max_new_tokens", "rows", "steps", "restarts"), 1)
+        for name, least in {**lowest, "max_texts": 2, "continued": 0}.items():
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; give at least {least}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise UsageError(f"learning_rate is {self.learning_rate}; give a positive number, like 0.01")
+        if self.sides not in (None, *SIDES):
+            raise UsageError(f"sides is {self.sides!r}; choose from {', '.join(map(repr, SIDES))}")
 
     def fit(
         self,
@@ -77,19 +90,9 @@ class Shift:
 
         Raises `UsageError` for settings that the model does not allow, `Failure` where the loss is not finite.
         """
-        from gnomon.training.cores import FreeCores
-        from gnomon.training.distillation import SIDES, StateDistillation
-        from gnomon.training.edited import Edited, singular_bases
-        from gnomon.training.loop import train
-        from gnomon.training.texts import persona_states, texts_of
-        from gnomon.training.writers import residual_writers
-
         states = states_of(lm, contrast, states, seed)
         pairs = contrast.resolve(lm, seed=seed)
         (first, last), blocks = self._blocks(lm, states)
-        sides = self.sides or sides_without_refusal(lm, pairs)
-        if sides not in SIDES:
-            raise UsageError(f"sides is {sides!r}; choose from {', '.join(map(repr, SIDES))}")
         with progress("writing texts", None):
             texts = texts_of(
                 lm,
@@ -101,8 +104,9 @@ class Shift:
             )
         with progress("reading what the personas do", None):
             wanted = persona_states(lm, texts, blocks)
+        sides = self.sides or sides_to_imitate(lm, pairs, wanted)
         bases = singular_bases(lm, residual_writers(lm, first, last), self.rank)
-        best: tuple[float, int, Any] | None = None
+        found: list[tuple[Trained, tuple[LowRank, ...]]] = []
         for restart in range(self.restarts):
             edited = Edited(lm, bases, FreeCores(len(bases), bases[0].U.shape[1], device=lm.device))
             own = folder if folder is None or self.restarts == 1 else folder / f"restart-{restart}"
@@ -124,37 +128,36 @@ class Shift:
                     self.schedule(),
                     seed=seed + restart,
                     folder=own,
+                    about=objective.about,
                     stage=f"training {self.name}",
                     progress=progress,
                 )
-            if best is None or trained.best < best[0]:
-                best = (trained.best, trained.best_step, edited.edits())
-        assert best is not None  # restarts is at least 1
+            found.append((trained, edited.edits()))
+        best, edits = min(found, key=lambda one: one[0].best)
         notes = {
             "method": self.name,
             "edited blocks": f"{first} to {last}",
             "matched blocks": ", ".join(map(str, blocks)),
             "imitates": sides,
+            "cosine of the personas' shifts": round(wanted.cosine(0), 3),
             "rank": bases[0].U.shape[1],
             "texts": len(texts),
-            "validation loss": round(best[0], 4),
-            "best step": best[1],
+            "validation loss": round(best.best, 4),
+            "best step": best.best_step,
         }
-        dial = Dial(
-            best[2], name=self.name, words=(contrast.toward, contrast.away), first_token=True, notes=notes
-        )
+        words = (contrast.toward, contrast.away)
+        dial = Dial(edits, name=self.name, words=words, first_token=edited.first_token, notes=notes)
         return dial.bound(lm)
 
     def schedule(self) -> Schedule:
         """The training's schedule."""
-        from gnomon.training.loop import Schedule
-
         return Schedule(steps=self.steps, learning_rate=self.learning_rate)
 
     def _blocks(self, lm: LM, states: PairStates) -> tuple[tuple[int, int], tuple[int, ...]]:
         """First and last edited block, and the blocks that are matched."""
         reading = states.reading_block
-        first, last = self.edited or (min(int(0.1 * lm.n_blocks), reading), max(0, reading - 1))
+        before = max(0, reading - 1)
+        first, last = self.edited or (min(int(0.1 * lm.n_blocks), before), before)
         blocks = self.targets or tuple(range(max(reading, last), min(max(reading, last) + 2, lm.n_blocks)))
         if not 0 <= first <= last <= min(blocks) or max(blocks) >= lm.n_blocks:
             raise UsageError(
@@ -164,10 +167,17 @@ class Shift:
         return (first, last), blocks
 
 
+def sides_to_imitate(lm: LM, pairs: Pairs, states: PersonaStates) -> str:
+    """Both personas, where their shifts oppose each other and neither brings about refusals; see docs/training.md.
+
+    Where the shifts have more in common than apart (a cosine above 0), what they share is not the value, but that something
+    was said before: half of their difference is left.
+    """
+    return HALF if states.cosine(0) > 0 else sides_without_refusal(lm, pairs)
+
+
 def sides_without_refusal(lm: LM, pairs: Pairs) -> str:
     """Which personas can be imitated: those that do not raise the mean probability of a refusal on training suffixes."""
-    from gnomon.training.distillation import DISTIL, HALF, MIRROR_AWAY, MIRROR_TOWARD
-
     rows = [index for index, kept in enumerate(pairs.validation) if not kept]
     plain, toward, away = (
         float(np.mean(lm.refusal_mass([side[row] for row in rows])))

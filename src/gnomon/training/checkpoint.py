@@ -5,6 +5,7 @@ Knows tensors and a folder; knows nothing of models or losses.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -21,7 +22,18 @@ FORMAT = 1
 
 
 class Checkpoint:
-    """Parameters, the optimiser's moments, the best parameters so far, and where the training is."""
+    """Parameters, Adam's moments, the best parameters so far, and where the training is.
+
+    Attributes:
+        step: Optimiser steps made.
+        best: The best validation; NaN before the first.
+        best_step: The step that it was made after.
+        stopped: Whether no validation was better for too long.
+        losses: Every report: the step, and the mean of each loss term since the last one.
+        validations: (step, value) of every validation.
+        path: The file; None where nothing is kept.
+        saved: The step whose state is in the file; None where there is none.
+    """
 
     def __init__(
         self,
@@ -36,10 +48,11 @@ class Checkpoint:
         self.stopped = False
         self.losses: list[dict[str, float]] = []
         self.validations: list[tuple[int, float]] = []
+        self.path = None if folder is None else folder / "checkpoint.safetensors"
+        self.saved: int | None = None
         self._parameters = parameters
         self._optimiser = optimiser
         self._best = {name: tensor.detach().clone() for name, tensor in parameters.items()}
-        self._path = None if folder is None else folder / "checkpoint.safetensors"
         self._about = about
 
     @classmethod
@@ -48,29 +61,34 @@ class Checkpoint:
         parameters: Mapping[str, Tensor],
         optimiser: torch.optim.Optimizer,
         folder: Path | None,
-        schedule: dict[str, Any],
-        seed: int,
+        identity: dict[str, Any],
     ) -> Checkpoint:
         """A new training, or the one that the folder holds, as far as it got.
 
+        Args:
+            parameters: What is trained, by name; a checkpoint puts its own values into them.
+            optimiser: Their Adam or AdamW.
+            folder: Where the file is; None keeps nothing.
+            identity: What tells this training from another, in JSON's types.
+
         Raises:
-            UsageError: The folder holds another training.
+            UsageError: The folder holds another training, or the checkpoint is damaged.
         """
         shapes = {name: list(tensor.shape) for name, tensor in parameters.items()}
-        about = {"format": FORMAT, "schedule": schedule, "seed": seed, "shapes": shapes}
+        about = {"format": FORMAT, "shapes": shapes, **identity}
         state = cls(parameters, optimiser, folder, about)
-        if state._path is not None and state._path.exists():
-            state._load(state._path)
+        if state.path is not None and state.path.exists():
+            state._load(state.path)
         return state
 
-    def validated(self, value: float, patience: int | None) -> bool:
+    def validated(self, value: float, patience: int | None, patient_until: int = 0) -> bool:
         """Note a validation; keep the parameters if it is the best, and stop when none was better for long."""
         self.validations.append((self.step, value))
         better = not value >= self.best and not math.isnan(value)
         if better:
             self.best, self.best_step = value, self.step
             self._best = {name: tensor.detach().clone() for name, tensor in self._parameters.items()}
-        waited = sum(step > self.best_step for step, _ in self.validations)
+        waited = sum(step > max(self.best_step, patient_until) for step, _ in self.validations)
         self.stopped = patience is not None and waited >= patience
         return better
 
@@ -84,15 +102,16 @@ class Checkpoint:
 
     def save(self) -> None:
         """Write the state; a crash leaves the one before."""
-        if self._path is None:
+        if self.path is None:
             return
         from safetensors.torch import save
 
         tensors = {f"now/{name}": tensor for name, tensor in self._parameters.items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self._best.items()}
         for name, tensor in self._parameters.items():
-            held = self._optimiser.state[tensor]
-            tensors |= {f"optimiser/{name}/{key}": held[key] for key in ("step", "exp_avg", "exp_avg_sq")}
+            # Empty for a parameter that never had a gradient.
+            held = self._optimiser.state.get(tensor, {})
+            tensors |= {f"optimiser/{name}/{key}": value for key, value in held.items()}
         where = {
             "step": self.step,
             # JSON has no NaN.
@@ -102,40 +121,62 @@ class Checkpoint:
             "losses": self.losses,
             "validations": self.validations,
         }
-        metadata = {"about": json.dumps(self._about, sort_keys=True), "where": json.dumps(where)}
-        content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, metadata=metadata)
-        storage.write(self._path, content)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        # One key, because safetensors writes several in any order.
+        about = {"about": self._about, "where": where, "sha256": _digest(tensors, where)}
+        content = save(tensors, metadata={"training": json.dumps(about, sort_keys=True)})
+        storage.write(self.path, content)
+        self.saved = self.step
 
     def _load(self, path: Path) -> None:
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(path, framework="pt") as file:
+            with storage.disk(path), safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            about, where = json.loads(metadata["about"]), json.loads(metadata["where"])
+            written = json.loads(metadata["training"])
+            if written["sha256"] != _digest(tensors, written["where"]):
+                raise ValueError("its content is not what was written")
+            mine = written["about"] == self._about
+            if mine:
+                self._restore(tensors, written["where"])
         except (SafetensorError, KeyError, ValueError) as error:
             raise UsageError(
                 f"the checkpoint {path} is damaged; delete it to train from the beginning"
             ) from error
-        if about != self._about:
+        if not mine:
             raise UsageError(
-                f"{path.parent} holds another training (other settings, seed or model); give another folder or delete it"
+                f"{path.parent} holds another training (other settings, seed, model or texts); give another folder or "
+                "delete it"
             )
-        self.step, self.best_step, self.stopped = where["step"], where["best_step"], where["stopped"]
+
+    @torch.no_grad()
+    def _restore(self, tensors: Mapping[str, Tensor], where: Mapping[str, Any]) -> None:
+        self.step = self.saved = where["step"]
+        self.best_step, self.stopped = where["best_step"], where["stopped"]
         self.best = math.nan if where["best"] is None else where["best"]
         self.losses = where["losses"]
         self.validations = [(step, value) for step, value in where["validations"]]
-        with torch.no_grad():
-            for name, tensor in self._parameters.items():
-                tensor.copy_(tensors[f"now/{name}"])
-                self._best[name] = tensors[f"best/{name}"].to(tensor.device)
-                keys = ("step", "exp_avg", "exp_avg_sq")
-                held = {key: tensors[f"optimiser/{name}/{key}"] for key in keys}
+        for name, tensor in self._parameters.items():
+            tensor.copy_(tensors[f"now/{name}"])
+            self._best[name] = tensors[f"best/{name}"].to(tensor.device)
+            prefix = f"optimiser/{name}/"
+            held = {key.removeprefix(prefix): own for key, own in tensors.items() if key.startswith(prefix)}
+            if held:
                 # Adam counts its steps on the CPU.
                 self._optimiser.state[tensor] = {
-                    key: value if key == "step" else value.to(tensor.device) for key, value in held.items()
+                    key: own if key == "step" else own.to(tensor.device) for key, own in held.items()
                 }
+
+
+def _digest(tensors: Mapping[str, Tensor], where: Mapping[str, Any]) -> str:
+    """Of the content, because safetensors does not notice a changed number."""
+    digest = hashlib.sha256(json.dumps(where, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 class Log:

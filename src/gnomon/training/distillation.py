@@ -5,6 +5,7 @@ The objective of `shift`. Knows texts, replays and edited Linears; which sides m
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from gnomon.errors import UsageError
 from gnomon.lm import Places, Replay, lay_out
 from gnomon.training.edited import Edited
 from gnomon.training.losses import mean_square
@@ -60,6 +62,8 @@ class StateDistillation:
 
     The target is the plain state plus the shift that belongs to the sign, and `gap^2` the mean squared length of these
     shifts over the training texts, block by block: an untrained dial's loss is about 2 per block, a perfect one's 0.
+
+    Raises `UsageError` where there are no training texts, or none for validation.
     """
 
     def __init__(
@@ -81,6 +85,21 @@ class StateDistillation:
         self._away_over_toward = states.away_over_toward(0)
         self._training: list[_Batch] = []
         self._validation: list[_Batch] = []
+        if len({text.validation for text in texts}) < 2:
+            raise UsageError(
+                f"the {len(texts)} texts leave none to train on or none to validate on; give more suffixes or more texts"
+            )
+        self.about = {
+            "weights": lm.weights_id(),
+            "modules": [base.module for base in edited.bases],
+            "first_token": edited.first_token,
+            "blocks": list(blocks),
+            "start": start,
+            "sides": sides,
+            "rows": rows,
+            "texts": _digest(texts),
+        }
+        """What tells this objective from another, for a checkpoint."""
         total, done = len(texts), 0
         for kept, batches in ((False, self._training), (True, self._validation)):
             for chosen in _cut(texts, kept, rows, seed):
@@ -105,9 +124,9 @@ class StateDistillation:
         return self._distances(self._training[batch])
 
     def validation(self) -> Float[Tensor, ""]:
-        """The same on the validation texts, averaged over batches."""
+        """The same on the validation texts, every position counting alike."""
         losses = [torch.stack(list(self._distances(batch).values())).sum() for batch in self._validation]
-        return torch.stack(losses).mean()
+        return _mean(losses, self._validation)
 
     def _distances(self, batch: _Batch) -> dict[str, Float[Tensor, ""]]:
         states = self._edited.run(batch.replay, dict.fromkeys(self._blocks, batch.places))
@@ -144,7 +163,18 @@ class StateDistillation:
             mean_square((b.wanted[block] - b.replay.reference[block]).flatten(0, 1).float(), b.mask)
             for b in self._training
         ]
-        return torch.stack(sums).mean().clamp_min(1e-12)
+        return _mean(sums, self._training).clamp_min(1e-12)
+
+
+def _mean(values: Sequence[Float[Tensor, ""]], batches: Sequence[_Batch]) -> Float[Tensor, ""]:
+    """The mean over all positions, from the mean over each batch's."""
+    weights = torch.stack([batch.mask.sum() for batch in batches])
+    return (torch.stack(list(values)) * weights).sum() / weights.sum()
+
+
+def _digest(texts: Sequence[Text]) -> str:
+    rows = [(text.plain, text.toward, text.away, text.tail, text.validation) for text in texts]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
 def _cut(texts: Sequence[Text], validation: bool, rows: int, seed: int) -> list[list[int]]:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
@@ -40,6 +40,7 @@ class Schedule(BaseModel):
     accumulation: int = Field(1, ge=1, description="batches per optimiser step")
     validate_every: int = Field(50, ge=1, description="steps between validations")
     patience: int | None = Field(None, ge=1, description="validations without a better one before it stops")
+    patient_until: int = Field(0, ge=0, description="the step from which such validations count")
     report_every: int = Field(10, ge=1, description="steps between looks at the loss")
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
 
@@ -100,6 +101,7 @@ def train(
     *,
     seed: int,
     folder: Path | None = None,
+    about: Mapping[str, Any] | None = None,
     keep_best: bool = True,
     stage: str = "training",
     progress: Progress = default_progress,
@@ -107,21 +109,25 @@ def train(
     """Train the objective's parameters in place; afterwards they are those of the best validation.
 
     With a `folder`, a checkpoint and `events.jsonl` are kept there, and a training that was killed goes on from the
-    checkpoint. Without `keep_best` the parameters of the last step stay.
+    checkpoint. `about` says in JSON's types what is trained on what; with another one, another schedule, seed or other
+    shapes it is another training. Without `keep_best` the parameters of the last step stay.
 
     Raises:
+        UsageError: The folder holds another training, or a damaged checkpoint.
         Failure: The loss is not finite; the message names the step, and the checkpoint holds the last good state.
     """
     parameters = dict(objective.parameters)
     optimiser = torch.optim.AdamW(
         parameters.values(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
     )
-    state = Checkpoint.start(parameters, optimiser, folder, schedule.model_dump(mode="json"), seed)
+    identity = {"schedule": schedule.model_dump(mode="json"), "seed": seed, "about": dict(about or {})}
+    state = Checkpoint.start(parameters, optimiser, folder, identity)
     log = Log(folder, state.step)
     order = Order(objective.batches, seed)
     sums: dict[str, Tensor] = {}
     bad: Tensor | None = None
     since = state.step
+    validating = keep_best or schedule.patience is not None
     with progress(stage, schedule.steps) as advance:
         advance(state.step)
         while state.step < schedule.steps and not state.stopped:
@@ -140,20 +146,18 @@ def train(
                     sums[name] = sums[name] + seen if name in sums else seen
             norm = torch.nn.utils.clip_grad_norm_(parameters.values(), schedule.clip)
             fine = torch.isfinite(norm) if total is None else torch.isfinite(norm) & torch.isfinite(total)
-            # The first bad step, kept on the device: nothing is read back until the next report.
-            found = torch.where(fine, -1, step)
-            bad = found if bad is None else torch.where(bad >= 0, bad, found)
+            # The first bad step (0: none), kept on the device: nothing is read back until the next report.
+            found = torch.where(fine, 0, step + 1)
+            bad = found if bad is None else torch.where(bad > 0, bad, found)
             optimiser.step()
             state.step = step + 1
             last = state.step == schedule.steps
-            validate = keep_best and (state.step % schedule.validate_every == 0 or last)
-            if state.step % schedule.report_every == 0 or validate or last:
-                if (first := int(bad)) >= 0:
-                    raise Failure(
-                        f"the loss was not finite at step {first}; "
-                        + (f"the last good state is kept in {folder}, " if folder else "")
-                        + "train again with a lower learning rate or in float32"
-                    )
+            validate = validating and (state.step % schedule.validate_every == 0 or last)
+            save = state.step % schedule.checkpoint_every == 0 or last
+            # What is saved is looked at first, so a checkpoint is always good.
+            if state.step % schedule.report_every == 0 or validate or save:
+                if (first := int(bad)) > 0:
+                    raise _not_finite("loss", first, state)
                 count = state.step - since
                 means = {name: float(value) / count for name, value in sums.items()}
                 sums, since = {}, state.step
@@ -163,9 +167,11 @@ def train(
                 if validate:
                     with torch.no_grad():
                         value = float(objective.validation())
-                    better = state.validated(value, schedule.patience)
+                    if not math.isfinite(value):
+                        raise _not_finite("validation loss", state.step, state)
+                    better = state.validated(value, schedule.patience, schedule.patient_until)
                     log.event("validation", step=state.step, value=value, best=better)
-                if state.step % schedule.checkpoint_every == 0 or last or state.stopped:
+                if save or state.stopped:
                     state.save()
     if keep_best:
         state.restore_best()
@@ -189,6 +195,14 @@ class Order:
             self._order = torch.randperm(self._batches, generator=generator).tolist()
             self._epoch = epoch
         return self._order[place]
+
+
+def _not_finite(what: str, step: int, state: Checkpoint) -> Failure:
+    """What went wrong, at which step (counted from 1, as in the events), and what is left."""
+    kept = "" if state.saved is None else f"the state of step {state.saved} is kept in {state.path}; "
+    return Failure(
+        f"the {what} was not finite at step {step}; {kept}train again with a lower learning rate or in float32"
+    )
 
 
 def _cosine(begin: float, end: float, share: float) -> float:

@@ -53,15 +53,20 @@ def texts_of(
         members.setdefault(suffix, []).append(index)
     firsts = [places[0] for places in members.values()]
     tails: list[list[list[int]]] = [[[]] for _ in firsts]
+    # A persona's row is longer than the plain one that is continued, and must fit into the context, too.
+    longest = [
+        max(len(rows[side + place]) for side in (0, n) for place in places) for places in members.values()
+    ]
+    room = [None if lm.context is None else lm.context - length for length in longest]
     for draw in range(continued):
         said = lm.continuations(
             [pairs.plain[first] for first in firsts],
             max_new_tokens=max_new_tokens,
             seed=seed * 1000 + draw,
         )
-        for known, tokens in zip(tails, said, strict=True):
-            if tokens and tokens not in known:
-                known.append(tokens)
+        for known, tokens, fits in zip(tails, said, room, strict=True):
+            if tokens[:fits] and tokens[:fits] not in known:
+                known.append(tokens[:fits])
     found = []
     for turn in range(continued + 1):
         for (suffix, places), more in zip(members.items(), tails, strict=True):
@@ -76,7 +81,8 @@ def texts_of(
                         pairs.validation[places[0]],
                     )
                 )
-    return found[:most]
+    # Where the tokenizer joins the whole suffix with what stands before it, nothing is shared and nothing can be matched.
+    return [text for text in found if text.tail][:most]
 
 
 def _text(
@@ -104,6 +110,19 @@ class PersonaStates:
     toward: list[Float[Tensor, "block position d_model"]]
     away: list[Float[Tensor, "block position d_model"]]
     plain: list[Float[Tensor, "block position d_model"]]
+
+    def cosine(self, place: int) -> float:
+        """Cosine between the toward and the away personas' shifts, all texts and positions as one vector, at a block.
+
+        -1 where the personas are opposites, 1 where they do the same.
+        """
+        product = squares = other = 0.0
+        for toward, away, plain in zip(self.toward, self.away, self.plain, strict=True):
+            one, two = ((side[place] - plain[place]).float() for side in (toward, away))
+            product += float((one * two).sum())
+            squares += float(one.square().sum())
+            other += float(two.square().sum())
+        return product / max(math.sqrt(squares * other), 1e-30)
 
     def away_over_toward(self, place: int) -> float:
         """How long the away personas' shifts are beside the toward personas', root mean squares, at one of the blocks."""
