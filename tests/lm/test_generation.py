@@ -55,6 +55,30 @@ def test_a_batch_says_what_its_rows_say(lm: LM, helpers, monkeypatch, temperatur
     assert whole == lm.generate(helpers.prompts, max_new_tokens=10, temperature=temperature, seed=3)
 
 
+def test_continuations_are_the_tokens_of_the_text_without_the_end(lm: LM, helpers, monkeypatch) -> None:
+    wishes = {"max_new_tokens": 10, "temperature": 1.0, "seed": 3}
+    rows = lm.continuations(helpers.prompts, **wishes)
+    assert lm.generate(helpers.prompts, **wishes) == [
+        lm.tokenizer.decode(row, skip_special_tokens=True) for row in rows
+    ]
+    assert lm.continuations(helpers.prompts, max_new_tokens=10, seed=3) == rows  # 1 is the temperature
+    assert lm.continuations(helpers.prompts, max_new_tokens=10, seed=4) != rows
+    words = lm.tokenizer("yes maybe", add_special_tokens=False)["input_ids"]
+    saying(lm, monkeypatch, words, then=lm.tokenizer.eos_token_id)
+    assert lm.continuations(["the cat"], max_new_tokens=10) == [words]
+
+
+def test_a_prompt_and_its_continuation_are_one_sequence(lm: LM, helpers) -> None:
+    """The likeliest continuation: each token is the likeliest after the prompt's ids and those before it."""
+    (ids,) = lm.encode(helpers.prompts[:1])
+    (said,) = lm.continuations(helpers.prompts[:1], max_new_tokens=6, temperature=0)
+    with torch.no_grad():
+        best = lm.model(torch.tensor([[*ids, *said]])).logits[0].argmax(-1).tolist()
+    assert best[len(ids) - 1 : -1] == said
+    with pytest.raises(UsageError, match="max_new_tokens"):
+        lm.continuations(["the cat"], max_new_tokens=0)
+
+
 def test_the_seed_decides(lm: LM) -> None:
     texts = [lm.generate("the cat", temperature=1.0, seed=seed) for seed in (0, 0, 1)]
     assert texts[0] == texts[1] != texts[2]

@@ -16,7 +16,7 @@ from gnomon.lm import LM
 from gnomon.lm.batches import pad
 from gnomon.lm.head import Head, hidden_of
 from gnomon.lm.layout import Layout, lay_out
-from gnomon.lm.replay import Replay, frozen
+from gnomon.lm.replay import Replay, frozen, read_states
 
 GROUPS = {
     "whole": None,  # too expensive to share anything
@@ -141,6 +141,40 @@ def test_without_edits_a_run_is_the_model(
             for copy in range(2):
                 helpers.assert_close(states[block][copy, row, : len(ids)], expected[block])
         helpers.assert_close(logits[1, row, : len(ids)], expected_logits)
+
+
+@pytest.mark.parametrize("grouping", GROUPS)
+def test_states_that_are_only_read_are_the_models(family: LM, helpers, monkeypatch, grouping: str) -> None:
+    layout = batch(family, helpers, monkeypatch, grouping)
+    states = read_states(family, layout, {0: layout.last(2), 1: layout.since(1)})
+    assert not any(module._forward_hooks for module in family.model.modules())
+    for row, ids in enumerate(layout.rows):
+        _, expected = helpers.reference(family, ids)
+        tail = min(2, len(ids))
+        for copy in range(2):
+            helpers.assert_close(states[0][copy, row, 2 - tail :], expected[0][len(ids) - tail :])
+            helpers.assert_close(states[1][copy, row, : len(ids) - 1], expected[1][1:])
+    assert not states[1].requires_grad
+
+
+def test_reading_stops_at_the_last_block_that_is_read(lm: LM, helpers, monkeypatch) -> None:
+    layout = batch(lm, helpers, monkeypatch, "whole", copies=1)
+    ran: list[Any] = []
+    for module in (lm.blocks[1], lm.model.lm_head):
+        module.register_forward_pre_hook(lambda module, args: ran.append(module))
+    read_states(lm, layout, {0: layout.last(1)})
+    assert ran == []
+
+
+def test_states_are_read_without_edits_and_at_blocks_that_are_there(lm: LM, helpers, monkeypatch) -> None:
+    layout = batch(lm, helpers, monkeypatch, "whole")
+    with lm.edited([helpers.add_vector(lm)], 1.0), pytest.raises(UsageError, match="without edits"):
+        read_states(lm, layout, {0: layout.last(1)})
+    for block in (-1, 2):
+        with pytest.raises(UsageError, match="blocks to read must be from"):
+            read_states(lm, layout, {block: layout.last(1)})
+    with pytest.raises(UsageError, match="blocks to read must be from"):
+        read_states(lm, layout, {})
 
 
 @pytest.mark.parametrize("grouping", GROUPS)

@@ -58,6 +58,26 @@ def test_a_stage_inside_a_stage_has_its_own_line(monkeypatch: pytest.MonkeyPatch
     assert "after" in text
 
 
+def test_a_few_words_stand_beside_the_bar_until_the_next_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def last_line(words: list[str]) -> str:
+        terminal = watched(monkeypatch)
+        with progress("training", 20) as advance:
+            for said in words:
+                advance(20 // len(words), said)
+        return next(line for line in reversed(terminal.getvalue().splitlines()) if "20/20" in line)
+
+    assert "loss 0.5" in last_line(["loss 1.25", "loss 0.5"])
+    assert "loss 1.25" not in last_line(["loss 1.25", "loss 0.5"])
+    assert "loss" not in last_line(["loss 1.25", ""])
+
+
+def test_words_are_swallowed_when_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("training", 2) as advance:
+        advance(1, "loss 1.25")
+        advance()
+    assert capsys.readouterr() == ("", "")
+
+
 def test_silent_when_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
     spend(progress)
     captured = capsys.readouterr()

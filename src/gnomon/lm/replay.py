@@ -75,14 +75,7 @@ class Replay:
         Raises:
             UsageError: Edits are active, a block is out of range, or the model's blocks cannot be run by themselves.
         """
-        if lm.active:
-            raise UsageError(
-                "A batch is recorded without edits: leave the `with lm.edited(...)` block first."
-            )
-        if not reads or not all(0 <= start <= block < lm.n_blocks for block in reads):
-            raise UsageError(
-                f"The blocks to read must be from {start}, the first one edited, to {lm.n_blocks - 1}, not {sorted(reads)}."
-            )
+        _check(lm, start, reads)
         replay = cls(lm, layout, start, max(reads))
         with replay._recording():
             states = replay._through_the_model(reads)
@@ -195,8 +188,22 @@ class Replay:
 def read_states(
     lm: LM, layout: Layout, reads: Reads
 ) -> dict[int, Float[Tensor, "copy row position d_model"]]:
-    """The blocks' outputs of a batch at these places, from one forward of the model as it is now."""
+    """The blocks' outputs of a batch at these places, from one forward of the model that ends at the last of them.
+
+    Raises:
+        UsageError: Edits are active, or there is no such block.
+    """
+    _check(lm, max(0, min(reads, default=0)), reads)
     return Replay(lm, layout, min(reads), max(reads))._through_the_model(reads)
+
+
+def _check(lm: LM, start: int, reads: Reads) -> None:
+    if lm.active:
+        raise UsageError("A batch is read without edits: leave the `with lm.edited(...)` block first.")
+    if not reads or not all(0 <= start <= block < lm.n_blocks for block in reads):
+        raise UsageError(
+            f"The blocks to read must be from {start}, the first one edited, to {lm.n_blocks - 1}, not {sorted(reads)}."
+        )
 
 
 @contextmanager
