@@ -6,7 +6,16 @@ import torch
 
 from gnomon.contrast import PairStates, read_pairs
 from gnomon.errors import Failure, UsageError
-from gnomon.methods import METHODS, PCA, ActAdd, LogisticProbe, MeanDifference, RandomDirection, named
+from gnomon.methods import (
+    METHODS,
+    PCA,
+    ActAdd,
+    LogisticProbe,
+    MeanDifference,
+    RandomDirection,
+    Trained,
+    named,
+)
 from gnomon.methods.pca import first_component
 
 VECTORS = [MeanDifference(block=1), PCA(block=1), LogisticProbe(block=1), ActAdd(block=1)]
@@ -75,7 +84,10 @@ def test_pairs_that_do_not_differ_are_a_failure_in_words(tiny_lm, tiny_contrast)
         MeanDifference(block=1).fit(tiny_lm, tiny_contrast, states=states)
 
 
-@pytest.mark.parametrize("name", METHODS)
+# What is trained takes longer, and has tests of its own.
+@pytest.mark.parametrize(
+    "name", [name for name, method in METHODS.items() if not isinstance(method, Trained)]
+)
 def test_every_method_ends_in_a_dial_that_runs_and_returns_the_same_twice(
     name, tiny_lm, tiny_contrast
 ) -> None:

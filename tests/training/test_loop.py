@@ -168,6 +168,14 @@ def test_it_finds_the_least_squares() -> None:
     assert trained.losses[-1]["error"] < 0.02 < trained.losses[0]["error"]
 
 
+def test_it_trains_where_gradients_are_switched_off_around_it() -> None:
+    objective, other = Regression(), Regression()
+    with torch.no_grad():
+        train(objective, schedule(), seed=0)
+    train(other, schedule(), seed=0)
+    assert same(objective.now(), other.now())
+
+
 # -- what is kept ------------------------------------------------------------------------------------------------------
 
 

@@ -95,6 +95,7 @@ class Trained:
     validations: list[tuple[int, float]] = field(default_factory=list)
 
 
+@torch.enable_grad()
 def train(
     objective: Objective,
     schedule: Schedule,
