@@ -4,9 +4,10 @@ from gnomon.lm.answers import Answers, Classes
 from gnomon.lm.batches import Progress
 from gnomon.lm.edits import Delta, Edit, Steering
 from gnomon.lm.generation import Sample
-from gnomon.lm.head import Head
+from gnomon.lm.head import DenseHead, Head
 from gnomon.lm.layout import Layout, Part, Places, lay_out
 from gnomon.lm.model import LM
+from gnomon.lm.packing import pack
 from gnomon.lm.prompts import Chat, Prompt
 from gnomon.lm.replay import Replay, frozen, read_states
 
@@ -16,6 +17,7 @@ __all__ = [
     "Chat",
     "Classes",
     "Delta",
+    "DenseHead",
     "Edit",
     "Head",
     "Layout",
@@ -28,5 +30,6 @@ __all__ = [
     "Steering",
     "frozen",
     "lay_out",
+    "pack",
     "read_states",
 ]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from gnomon.errors import UsageError
 from gnomon.lm.blocks import text_config
@@ -64,9 +65,10 @@ class Head:
         cap = getattr(text_config(lm.model), "final_logit_softcapping", None)
         ratio = float((logits.float() * gave.float()).sum() / gave.float().square().sum())
         for scale, softly in ((1.0, cap), (ratio, None)):
-            head = cls(tuple(norms), embeddings, scale, softly)
-            if close(head.logits(head.norm(last)), logits):
-                return head
+            for kind in (DenseHead, Head) if _dense(embeddings) else (Head,):
+                head = kind(tuple(norms), embeddings, scale, softly)
+                if close(head.logits(head.norm(last)), logits):
+                    return head
         raise UsageError(
             f"The logits of {lm.name} are not its output embeddings' scaled or softly capped result, so they cannot be "
             "computed from its states."
@@ -81,9 +83,61 @@ class Head:
     def logits(self, normed: Float[Tensor, "*any d_head"]) -> Float[Tensor, "*any vocabulary"]:
         """The model's logits, from the head's input."""
         logits: Tensor = self.embeddings(normed)
+        return self._finished(logits)
+
+    def __call__(self, normed: Float[Tensor, "*any d_head"]) -> Float[Tensor, "*any vocabulary"]:
+        """`logits`, for those who only know a function."""
+        return self.logits(normed)
+
+    def _finished(self, logits: Tensor) -> Tensor:
+        """What is done to the output embeddings' result."""
         if self.scale != 1:
             logits = logits * self.scale
         return logits if self.cap is None else torch.tanh(logits / self.cap) * self.cap
+
+
+class DenseHead(Head):
+    """A head whose output embeddings are a plain matrix, so that a part of the vocabulary can be computed alone."""
+
+    @property
+    def vocabulary(self) -> int:
+        """How many logits a position has."""
+        return len(self._weight)
+
+    @property
+    def _weight(self) -> Tensor:
+        weight: Tensor = self.embeddings.weight  # type: ignore[assignment]
+        return weight
+
+    @property
+    def _bias(self) -> Tensor | None:
+        bias: Tensor | None = self.embeddings.bias  # type: ignore[assignment]
+        return bias
+
+    def logits(self, normed: Float[Tensor, "*any d_head"]) -> Float[Tensor, "*any vocabulary"]:
+        """The model's logits, from the head's input."""
+        return self.part(normed, 0, self.vocabulary)
+
+    def part(
+        self, normed: Float[Tensor, "*any d_head"], first: int, end: int
+    ) -> Float[Tensor, "*any word"]:
+        """The logits of the tokens from `first` to before `end`."""
+        bias = None if self._bias is None else self._bias[first:end]
+        return self._finished(linear(normed, self._weight[first:end], bias))
+
+    def own(
+        self, normed: Float[Tensor, "position d_head"], tokens: Int[Tensor, "position"]
+    ) -> Float[Tensor, "position"]:
+        """The logit of one token per position."""
+        logits = (normed * self._weight[tokens]).sum(-1)
+        return self._finished(logits if self._bias is None else logits + self._bias[tokens])
+
+
+def _dense(embeddings: nn.Module) -> bool:
+    """Whether the weight is a matrix in memory that is used as it is: not quantised, offloaded or wrapped."""
+    return (
+        type(embeddings) is nn.Linear and embeddings.weight.is_floating_point() and not embeddings.weight.is_meta
+    )
 
 
 def close(actual: Tensor, expected: Tensor) -> bool:

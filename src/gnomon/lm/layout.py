@@ -96,15 +96,7 @@ class Layout:
         shared: Sequence[int],
         device: torch.device,
     ) -> None:
-        self.rows = rows
-        self.groups = groups
-        self.copies = copies
-        self.shared = tuple(shared)
-        self._device = device
-        group_of = {row: group for group, members in enumerate(groups) for row in members}
-        self._group = torch.tensor([group_of[row] for row in range(len(rows))])
-        self._shared = torch.tensor(self.shared)[self._group]
-        self._length = torch.tensor([len(row) for row in rows])
+        self._describe(rows, groups, copies, shared, device)
         rests = [row[n:] for row, n in zip(rows, self._shared.tolist(), strict=True)]
         rest = pad(rests * copies, device, side="right")
         copy = torch.arange(copies, device=device)
@@ -129,6 +121,25 @@ class Layout:
             Part(last, own_copy, own_group, rest.attention_mask.bool()),
         )
 
+    def _describe(
+        self,
+        rows: Sequence[list[int]],
+        groups: Sequence[Sequence[int]],
+        copies: int,
+        shared: Sequence[int],
+        device: torch.device,
+    ) -> None:
+        """Everything but the parts."""
+        self.rows = rows
+        self.groups = groups
+        self.copies = copies
+        self.shared = tuple(shared)
+        self._device = device
+        group_of = {row: group for group, members in enumerate(groups) for row in members}
+        self._group = torch.tensor([group_of[row] for row in range(len(rows))])
+        self._shared = torch.tensor(self.shared)[self._group]
+        self._length = torch.tensor([len(row) for row in rows])
+
     def last(self, n: int) -> Places:
         """The last `n` tokens of every row: `[row, n]`, a row's last token in the last column."""
         tokens = self._length.unsqueeze(1) - n + torch.arange(n)
@@ -140,6 +151,11 @@ class Layout:
         tokens = begin.unsqueeze(1) + torch.arange(int((self._length - begin).clamp(min=0).max()))
         end = self._length.unsqueeze(1)
         return self._places(torch.arange(len(self.rows)), tokens.minimum(end - 1), tokens < end)
+
+    def at(self, rows: Int[Tensor, "token"], tokens: Int[Tensor, "token"]) -> Places:
+        """Any tokens, each by its row and its position in the row: `[token, 1]`."""
+        chosen = tokens.unsqueeze(1)
+        return self._places(rows, chosen, torch.ones_like(chosen, dtype=torch.bool))
 
     def beginnings(self) -> Places:
         """The tokens that are in a first part, each once: `[group, position]`, position 0 in column 0."""
@@ -190,7 +206,7 @@ def lay_out(
         raise UsageError(
             f"Every one of the {len(rows)} rows must be in exactly one group, and no group empty."
         )
-    shared = [_common([rows[row] for row in members]) for members in groups]
+    shared = [common([rows[row] for row in members]) for members in groups]
     longest = max(map(len, rows))
     longest_rest = max(
         len(rows[row]) - n for members, n in zip(groups, shared, strict=True) for row in members
@@ -202,7 +218,7 @@ def lay_out(
     return Layout(rows, groups, copies, shared, lm.device)
 
 
-def _common(rows: Sequence[list[int]]) -> int:
+def common(rows: Sequence[list[int]]) -> int:
     """How many first tokens all rows share, the last of each left out."""
     limit = min(map(len, rows)) - 1
     # What the first and the last in alphabetical order share, all between them share.

@@ -78,7 +78,8 @@ class ScalingCores:
 class RotationCores:
     """M = diag(S + alpha dS) R(alpha)^T - diag(S), R by Cayley of a skew A that is softly clamped (AntiPaSTO).
 
-    `free`: the `r (r - 1) / 2` entries of A above the diagonal, before the clamp; `S`, `dS`: `[module, r]`.
+    `free`: the `r (r - 1) / 2` entries of a skew P above the diagonal; `A = P - P^T = 2 P` before the clamp, as
+    published, so that a learning rate means the same as there. `S`, `dS`: `[module, r]`.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class RotationCores:
         return {"free": self.free, "dS": self.dS}
 
     def _skew(self) -> Float[Tensor, "module r r"]:
-        return clamped(skew(self.free, self.S.shape[1]))
+        return clamped(2 * skew(self.free, self.S.shape[1]))
 
     def matrices(self, alphas: Float[Tensor, "copy"]) -> Float[Tensor, "copy module r r"]:
         """All modules and coefficients in one batched solve."""

@@ -49,14 +49,12 @@ class Edited:
         linears = lm.linears()
         self._linears = [linears[base.module] for base in bases]
         self._read = [
-            base.V.to(lm.device_of(m), lm.dtype) for base, m in zip(bases, self._linears, strict=True)
+            base.V.to(lm.device_of(linear), lm.dtype) for base, linear in zip(bases, self._linears, strict=True)
         ]
-        self._write = [
-            base.U.mT.to(lm.device_of(m), lm.dtype) for base, m in zip(bases, self._linears, strict=True)
-        ]
+        self._outputs = _by_width([base.U.mT.to(lm.device) for base in bases])
         self._alphas = torch.tensor(ALPHAS, device=lm.device)
         self._replay: Replay | None = None
-        self._matrices: Tensor | None = None
+        self._write: dict[int, Float[Tensor, "copy r d_out"]] = {}
         self._acting: dict[Part, Tensor] = {}
 
     @contextmanager
@@ -72,15 +70,20 @@ class Edited:
     def run(self, replay: Replay, reads: Reads) -> dict[int, Float[Tensor, "copy row position d_model"]]:
         """The blocks' outputs of a batch at +1 (copy 0) and -1 (copy 1); differentiable in the cores' parameters."""
         with computing(self.lm):
-            # Solved in float32 whatever the model computes in, [module, copy, r, r].
+            # In float32 whatever the model computes in.
             with torch.autocast(self.lm.device.type, enabled=False):
                 matrices = self.cores.matrices(self._alphas)
-            self._matrices = matrices.transpose(0, 1).mT.to(self.lm.dtype)
+                for members, outputs in self._outputs:
+                    # M(alpha)^T U^T of all modules of one width at once.
+                    written = matrices[:, members].transpose(0, 1).mT @ outputs.unsqueeze(1)
+                    for index, own in zip(members, written.to(self.lm.dtype), strict=True):
+                        self._write[index] = own.to(self._read[index].device)
             self._replay = replay
             try:
                 return replay.run(reads)
             finally:
-                self._replay = self._matrices = None
+                self._replay = None
+                self._write = {}
 
     def edits(self) -> tuple[LowRank, ...]:
         """The edits as they stand now, for a dial."""
@@ -90,29 +93,36 @@ class Edited:
         )
 
     def _hook(self, index: int) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
-        read, write = self._read[index], self._write[index]
+        read = self._read[index]
 
         def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
             part = None if self._replay is None else self._replay.running
-            if part is None or self._matrices is None:
+            if part is None:
                 return None
             inner = args[0].to(read.dtype) @ read
-            # All copies are stacked along the rows, so each copy's M is one matrix of a batched product.
-            matrices = self._matrices[index].to(inner.device)
-            moved = torch.bmm(inner.reshape(len(matrices), -1, inner.shape[-1]), matrices).reshape(
-                inner.shape
-            )
-            return output + (moved * self._acts(part, inner)) @ write
+            if not self.first_token:
+                inner = inner * self._acts(part, inner)
+            # All copies are stacked along the rows, so each copy's product is one of a batch.
+            added = torch.bmm(inner.reshape(len(ALPHAS), -1, inner.shape[-1]), self._write[index])
+            return output + added.view(output.shape)
 
         return hook
 
     def _acts(self, part: Part, like: Tensor) -> Tensor:
-        """1 where an edit acts on the part's positions, else 0; broadcasts over the rank."""
+        """0 where an edit does not act, at sequences' first tokens (nobody sees padding), else 1; broadcasts over the rank."""
         if part not in self._acting:
             ones = torch.ones(len(ALPHAS), device=like.device, dtype=self.lm.dtype)
-            self._acting[part] = part.coefficients(ones, first_token=self.first_token)
+            self._acting[part] = part.coefficients(ones, first_token=False)
         # Behind a router the positions of all rows are one long dimension.
         return self._acting[part].to(like.device).reshape(*like.shape[:-1], 1)
+
+
+def _by_width(outputs: Sequence[Float[Tensor, "r _"]]) -> list[tuple[list[int], Float[Tensor, "module r d_out"]]]:
+    """Output bases of equal width, stacked, and whose they are."""
+    members: dict[int, list[int]] = {}
+    for index, basis in enumerate(outputs):
+        members.setdefault(basis.shape[1], []).append(index)
+    return [(own, torch.stack([outputs[index] for index in own])) for own in members.values()]
 
 
 def computing(lm: LM) -> AbstractContextManager[Any]:

@@ -42,7 +42,9 @@ def gap_scale(gap: Float[Tensor, "pair k"]) -> Float[Tensor, "k"]:
     return torch.maximum(sigma, (0.1 * sigma.median() + 1e-6).clamp_min(0.05))
 
 
-def focus(change: Float[Tensor, "pair k"], norm: Float[Tensor, "pair"]) -> Float[Tensor, "pair"]:
+def focus(
+    change: Float[Tensor, "*any pair k"], norm: Float[Tensor, "*any pair"]
+) -> Float[Tensor, "*any pair"]:
     """Share of a change's length that lies in the subspace: `f = min(1, |d| / max(N, 1e-3))`.
 
     `change` is the projected change d and `norm` the length N of the same change in the full space. With an orthonormal
@@ -80,14 +82,28 @@ def projection_loss(
         softness: How much the focus is ignored: 1 altogether, 0 not at all (published: 0.25 after the warm-up).
         margin: Added to z.
     """
-    power = 1 - softness
-    product = torch.ones_like(norm_plus)
-    for side, norm in ((gap_plus, norm_plus), (gap_minus, norm_minus)):
-        change = side - gap
-        cosine: Tensor = cosine_similarity(change / sigma, gap / sigma, dim=-1, eps=1e-6)
-        product = product * cosine * focus(change, norm) ** power
+    changes = torch.stack([gap_plus, gap_minus]) - gap
+    cosines: Tensor = cosine_similarity(changes / sigma, gap / sigma, dim=-1, eps=1e-6)
+    focused = focus(changes, torch.stack([norm_plus, norm_minus])) ** (1 - softness)
+    rising, falling = (cosines * focused).unbind()
+    product = rising * falling
     z = 30 * product + margin
     return z + z.relu().square()
+
+
+def antiparallel_loss(
+    gap: Float[Tensor, "pair k"],
+    gap_plus: Float[Tensor, "pair k"],
+    gap_minus: Float[Tensor, "pair k"],
+    sigma: Float[Tensor, "k"],
+) -> Float[Tensor, "pair"]:
+    """Both signs of alpha must change the gap in opposite directions, and the more the better: the paper's own form.
+
+    With `v+- = (g+- - g) / sigma`: `symlog(v+ . v-)`, `symlog(x) = sign(x) ln(1 + |x|)`. Unlike `projection_loss` it has
+    no lower bound, and it does not ask for a change along the gap: the subspace alone says where.
+    """
+    product = ((gap_plus - gap) / sigma * (gap_minus - gap) / sigma).sum(-1)
+    return product.sign() * product.abs().log1p()
 
 
 # -- state distillation ------------------------------------------------------------------------------------------------

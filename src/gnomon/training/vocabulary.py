@@ -1,15 +1,15 @@
 """What the objectives read of the next-token distributions, without ever holding the logits of all positions.
 
-The vocabulary is by far the widest dimension of a language model, so everything here goes through the head in chunks of
-positions and keeps a few numbers per position. Knows a head (hidden state to logits) and hidden states; knows nothing of
-models, rows or edits.
+The vocabulary is by far the widest dimension of a language model, so everything here goes through the head in chunks and
+keeps a few numbers per position. Knows a head (hidden state to logits) and hidden states; knows nothing of models, rows
+or edits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,11 +20,36 @@ Head = Callable[[Tensor], Tensor]
 """From hidden states `[position, d_model]` to logits `[position, vocabulary]`, each position by itself; softcapping and
 whatever else belongs to the logits is inside."""
 
+@runtime_checkable
+class DenseHead(Protocol):
+    """A head that can give the logits of a part of the vocabulary."""
+
+    @property
+    def vocabulary(self) -> int:
+        """How many logits a position has."""
+        ...
+
+    def __call__(self, hidden: Tensor, /) -> Tensor:
+        """All logits."""
+        ...
+
+    def part(self, hidden: Tensor, first: int, end: int, /) -> Tensor:
+        """The logits of the tokens from `first` to before `end`, `[position, end - first]`."""
+        ...
+
+    def own(self, hidden: Tensor, tokens: Tensor, /) -> Tensor:
+        """The logit of one token per position, `[position]`."""
+        ...
+
+
 IGNORED = -100
 """The token of a position whose log-probability nobody reads (the `ignore_index` of torch's cross-entropy)."""
 
 BUDGET_BYTES = 2**25
 """Bytes of one chunk's float32 logits; about three tensors of that size are alive at once."""
+
+CACHE_BYTES = 2**22
+"""What a CPU's core keeps close: logits of that size are used before they go out to memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +75,10 @@ def next_token_terms(
     `head(reference)`, in float32 or better. Differentiable in `hidden` only, and once. The derivative of each number by
     its own hidden state, `[position, d_model]`, is computed chunk by chunk in the forward and is all that is kept for
     the backward: nothing is recomputed and no logits are held. Without gradients it is not computed.
+
+    Where only the log-probability is read and the head is a `DenseHead`, the vocabulary is what is cut into parts, so that
+    the weight is read once for all positions (the running softmax of Milakov & Gimelshein 2018, arXiv 1805.02867). A total
+    variation needs both distributions whole, so there the positions are cut.
 
     Args:
         head: Hidden states to logits, each position by itself; its weights get no gradient.
@@ -113,13 +142,20 @@ def _terms(
     by_log_prob, by_variation = torch.zeros_like(hidden), torch.zeros_like(hidden)
     size = _chunk_size(head, hidden, budget_bytes)
     for positions, scored, against in _groups(tokens, reference, compared):
-        for part in torch.split(positions, size):
+        whole = against is None and isinstance(head, DenseHead)
+        for part in torch.split(positions, max(1, len(positions)) if whole else size):
             at = part.to(hidden.device)
             chosen = tokens[part.to(tokens.device)].to(hidden.device) if scored else None
-            chunk = _chunk_terms(head, hidden[at], chosen, None if against is None else against[at], slopes)
-            for whole, piece in zip((log_prob, variation, by_log_prob, by_variation), chunk, strict=True):
+            found: tuple[Tensor | None, ...]
+            if against is None and chosen is not None and isinstance(head, DenseHead):
+                found = _running_log_prob(head, hidden[at], chosen, budget_bytes, slopes)
+            else:
+                found = _chunk_terms(
+                    head, hidden[at], chosen, None if against is None else against[at], slopes
+                )
+            for result, piece in zip((log_prob, variation, by_log_prob, by_variation), found, strict=True):
                 if piece is not None:
-                    whole[at] = piece
+                    result[at] = piece.to(result.dtype)
     return log_prob, variation, by_log_prob, by_variation
 
 
@@ -136,7 +172,9 @@ def _chunk_terms(
         logits = head(states)
     log_probs = logits.detach().log_softmax(dim=-1, dtype=_at_least_float32(logits))
     if tokens is not None:
-        log_prob = log_probs.gather(-1, tokens[:, None]).squeeze(-1)
+        read = (tokens != IGNORED)[:, None]
+        place = tokens.clamp_min(0)[:, None]
+        log_prob = (log_probs.gather(-1, place) * read).squeeze(-1)
     probs = log_probs.exp_()
     if gap is not None:
         gap.sub_(probs)
@@ -146,9 +184,47 @@ def _chunk_terms(
             by_variation = _pulled_back(logits, states, slope, again=tokens is not None)
     if tokens is not None and slopes:
         # d log p_t / d z_v = 1[v = t] - p_v
-        slope = probs.neg_().scatter_add_(-1, tokens[:, None], torch.ones_like(probs[:, :1]))
-        by_log_prob = _pulled_back(logits, states, slope, again=False)
+        slope = probs.neg_().scatter_add_(-1, place, torch.ones_like(probs[:, :1]))
+        by_log_prob = _pulled_back(logits, states, slope, again=False) * read
     return log_prob, variation, by_log_prob, by_variation
+
+
+def _running_log_prob(
+    head: DenseHead, hidden: Tensor, tokens: Tensor, budget_bytes: int, slopes: bool
+) -> tuple[Tensor, None, Tensor | None, None]:
+    """The four results of `_terms` where nothing is compared, over parts of the vocabulary.
+
+    Kept from part to part: the largest logit m, `sum_v exp(z_v - m)`, and `sum_v exp(z_v - m) dz_v / dh`.
+    """
+    if hidden.device.type == "cpu":
+        budget_bytes = min(budget_bytes, CACHE_BYTES)
+    words = max(1, budget_bytes // (4 * len(hidden)))
+    if hidden.device.type == "cpu":
+        # Narrower products are slower than what a larger cache saves.
+        words = max(words, 1024)
+    with torch.set_grad_enabled(slopes):
+        states = hidden.detach().requires_grad_(slopes)
+        own = head.own(states, tokens)
+    dtype = _at_least_float32(own)
+    largest = torch.full_like(own, torch.finfo(dtype).min, dtype=dtype).detach()
+    total = torch.zeros_like(largest)
+    pulled = torch.zeros_like(hidden, dtype=dtype) if slopes else None
+    for first in range(0, head.vocabulary, words):
+        with torch.set_grad_enabled(slopes):
+            logits = head.part(states, first, min(first + words, head.vocabulary))
+        values = logits.detach().to(dtype)
+        risen = torch.maximum(largest, values.amax(dim=-1))
+        shrink = (largest - risen).exp()
+        weights = (values - risen[:, None]).exp_()
+        total = total * shrink + weights.sum(dim=-1)
+        largest = risen
+        if pulled is not None:
+            pulled.mul_(shrink[:, None]).add_(_pulled_back(logits, states, weights, again=False))
+    log_prob = own.detach() - largest - total.log()
+    if pulled is None:
+        return log_prob, None, None, None
+    (of_own,) = torch.autograd.grad(own, states, torch.ones_like(own))
+    return log_prob, None, of_own - pulled / total[:, None], None
 
 
 def _variation_slope(gap: Tensor, probs: Tensor) -> Tensor:
@@ -169,15 +245,17 @@ def _pulled_back(logits: Tensor, states: Tensor, slope: Tensor, *, again: bool) 
 def _groups(
     tokens: Tensor, reference: Tensor | None, compared: Tensor | None
 ) -> Iterator[tuple[Tensor, bool, Tensor | None]]:
-    """Positions of which the same is asked: their indices, whether their token is, and what they are compared with."""
+    """Positions of which the same is asked: their indices, whether tokens are, and what they are compared with."""
     scored = tokens != IGNORED
     if reference is None:
-        yield scored.nonzero().squeeze(1), True, None
-        return
+        compared = torch.zeros_like(scored)
     read = torch.ones_like(scored) if compared is None else compared.to(scored.device)
-    yield (scored & read).nonzero().squeeze(1), True, reference
-    yield (scored & ~read).nonzero().squeeze(1), True, None
-    yield (~scored & read).nonzero().squeeze(1), False, reference
+    both = read.nonzero().squeeze(1)
+    if len(both):
+        yield both, bool((scored & read).any()), reference
+    alone = (scored & ~read).nonzero().squeeze(1)
+    if len(alone):
+        yield alone, True, None
 
 
 def _at_least_float32(tensor: Tensor) -> torch.dtype:
@@ -190,5 +268,5 @@ def _softmax(logits: Tensor) -> Tensor:
 
 def _chunk_size(head: Head, hidden: Tensor, budget_bytes: int) -> int:
     """How many positions' float32 logits fit into the budget, by the width of one position's."""
-    vocabulary = head(hidden[:1].detach()).shape[-1]
+    vocabulary = head(hidden[:0].detach()).shape[-1]  # no position is enough to see it
     return max(1, budget_bytes // (4 * vocabulary))

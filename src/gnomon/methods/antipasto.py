@@ -1,0 +1,290 @@
+"""AntiPaSTO: rotations of singular directions, trained so that the gap between two personas turns with the sign of alpha.
+
+Clark, arXiv 2601.07473, and its public code, written anew. Three presets: `antipasto` has the settings of the later code,
+`antipasto-paper` those nearest the paper, both with the known defects mended; `antipasto-published` keeps the defects.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from gnomon.contrast import Contrast, Pairs, PairStates
+from gnomon.dials import Dial
+from gnomon.errors import UsageError
+from gnomon.lm import Head
+from gnomon.methods.direction import states_of
+from gnomon.runs import Progress
+from gnomon.runs import progress as default_progress
+from gnomon.training.antipasto import COSINE, PROJECTIONS, SYMLOG, AntiPaSTOObjective, Terms
+from gnomon.training.antipasto_start import (
+    SUBSPACES,
+    TASK_SUPPRESSED_WRITE,
+    TASK_WRITE_NOT_HEAD,
+    Stream,
+    first_cores,
+    loss_subspace,
+    published_rows,
+    turned_bases,
+)
+from gnomon.training.edited import Edited
+from gnomon.training.loop import Schedule, train
+from gnomon.training.pair_batch import PairBatch
+from gnomon.training.pair_rows import PairRows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gnomon.lm import LM
+
+
+@dataclass(frozen=True)
+class AntiPaSTO:
+    """Rotated singular directions of the Linears that write to the residual stream; presets are `CODE`, `PAPER`, `PUBLISHED`.
+
+    Attributes:
+        name: What tables call it.
+        rank: Rank of each edit; at most what the narrowest edited Linear has.
+        edited_from: Share of the depth at which the edits begin; they end before the loss block.
+        loss_depth: Share of the depth at which the projection loss is read.
+        subspace: What the loss subspace is made of; see `loss_subspace`.
+        subspace_rank: How many directions it has.
+        projection: "cosine" or "symlog"; see `projection_loss` and `antiparallel_loss`.
+        last_tokens: How many last positions the projection loss reads.
+        softness: How much it ignores what changes outside of the subspace.
+        coherence: Weight in the coherence barrier.
+        limit_scale: How wide its limits are.
+        monotonic: Weight of the monotonic barrier.
+        threshold_scale: How far it asks the preference to move.
+        coherence_ramp: Shares of the steps in which the barrier's weight begins to rise and is at its value.
+        monotonic_ramp: The same of the monotonic barrier.
+        focus_ramp: The same of the focus on the subspace.
+        pairs_per_step: Pairs per batch, all of one template.
+        accumulation: Batches per optimiser step.
+        epochs: How often every pair is trained on.
+        learning_rate: The highest one.
+        weight_decay: Of AdamW.
+        patience: Validations without a better one before the training stops; None trains all epochs.
+        defects: Keep those of the public code: the wrong token and a centred task space where the training begins, ramps
+            that count batches and not steps, and the last weights instead of the best.
+    """
+
+    name: str = "antipasto"
+    rank: int = 64
+    edited_from: float = 0.1
+    loss_depth: float = 0.5
+    subspace: str = TASK_SUPPRESSED_WRITE
+    subspace_rank: int = 4
+    projection: str = COSINE
+    last_tokens: int = 3
+    softness: float = 0.25
+    coherence: float = 10.0
+    limit_scale: float = 0.9
+    monotonic: float = 30.0
+    threshold_scale: float = 0.5
+    coherence_ramp: tuple[float, float] = (0.0, 0.2)
+    monotonic_ramp: tuple[float, float] = (0.0, 0.2)
+    focus_ramp: tuple[float, float] = (0.0, 0.2)
+    pairs_per_step: int = 7
+    accumulation: int = 2
+    epochs: int = 30
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    patience: int | None = 16
+    defects: bool = False
+    trains = True
+
+    def __post_init__(self) -> None:
+        counts = ("rank", "subspace_rank", "last_tokens", "pairs_per_step", "accumulation", "epochs")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; give at least 1")
+        for name in ("edited_from", "loss_depth"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; give a share of the depth from 0 to below 1")
+        for name, known in (("subspace", SUBSPACES), ("projection", PROJECTIONS)):
+            if getattr(self, name) not in known:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)!r}; choose from {', '.join(map(repr, known))}"
+                )
+        for name in ("coherence_ramp", "monotonic_ramp", "focus_ramp"):
+            begin, end = getattr(self, name)
+            if not 0 <= begin <= end <= 1:
+                raise UsageError(f"{name} is {begin, end}; give two rising shares of the steps, like (0, 0.2)")
+
+    def fit(
+        self,
+        lm: LM,
+        contrast: Contrast,
+        *,
+        seed: int = 0,
+        states: PairStates | None = None,
+        folder: Path | None = None,
+        progress: Progress = default_progress,
+    ) -> Dial:
+        """A dial at native scale; with a `folder`, a killed training goes on where its last checkpoint is.
+
+        Raises `UsageError` for settings that the model does not allow, `Failure` where the loss is not finite.
+        """
+        states = states_of(lm, contrast, states, seed)
+        pairs = contrast.resolve(lm, seed=seed)
+        rows = PairRows.of(lm, pairs)
+        first, last, block = self.blocks(lm.n_blocks)
+        with progress("preparing batches", None):
+            objective, edited = self.prepared(lm, rows, seed)
+        with edited.attached():
+            trained = train(
+                objective,
+                self.schedule(objective.batches),
+                seed=seed,
+                folder=folder,
+                about={
+                    "weights": lm.weights_id(),
+                    "settings": json.loads(json.dumps(asdict(self))),
+                    "rows": rows.digest(),
+                },
+                keep_best=not self.defects,
+                stage=f"training {self.name}",
+                progress=progress,
+            )
+        dial = Dial(
+            edited.edits(),
+            name=self.name,
+            words=(contrast.toward, contrast.away),
+            first_token=edited.first_token,
+            notes={
+                "method": self.name,
+                "edited blocks": f"{first} to {last}",
+                "loss block": block,
+                "rank": len(edited.bases[0].S),
+                "optimiser steps": trained.steps,
+                **({} if self.defects else {"best step": trained.best_step}),
+            },
+        )
+        return oriented(lm, dial, pairs, states, block).bound(lm)
+
+    def prepared(self, lm: LM, rows: PairRows, seed: int) -> tuple[AntiPaSTOObjective, Edited]:
+        """The objective on recorded batches, and the edits as they begin."""
+        first, last, block = self.blocks(lm.n_blocks)
+        head = Head.find(lm)
+        stream = self._stream(lm, rows)
+        basis = loss_subspace(
+            lm, head, stream, kind=self.subspace, block=block, rank=self.subspace_rank, centred=self.defects
+        ).basis.to(lm.device)
+        bases = turned_bases(lm, stream, first, last, self.rank)
+        edited = Edited(lm, bases, first_cores(bases, seed, lm.device))
+        training, validation = (
+            [
+                PairBatch.record(
+                    lm,
+                    head,
+                    rows,
+                    batch,
+                    basis=basis,
+                    first=first,
+                    block=block,
+                    last_tokens=self.last_tokens,
+                    limit_scale=self.limit_scale,
+                )
+                for batch in rows.batches(self.pairs_per_step, seed, validation=kept)
+            ]
+            for kept in (False, True)
+        )
+        terms = self.terms(len(training))
+        return AntiPaSTOObjective(lm, head, edited, basis, training, validation, terms), edited
+
+    def schedule(self, batches: int) -> Schedule:
+        """The training's schedule, for so many batches per epoch."""
+        steps = max(1, self.epochs * batches // self.accumulation)
+        warm = max(end for _, end in (self.coherence_ramp, self.monotonic_ramp, self.focus_ramp))
+        return Schedule(
+            steps=steps,
+            learning_rate=self.learning_rate,
+            end_divisor=1.0,
+            weight_decay=self.weight_decay,
+            accumulation=self.accumulation,
+            validate_every=32,
+            patience=self.patience,
+            patient_until=round(warm * steps),
+        )
+
+    def terms(self, batches: int) -> Terms:
+        """The objective's terms, for so many batches per epoch."""
+        steps = self.schedule(batches).steps
+
+        def at(ramp: tuple[float, float]) -> tuple[float, float]:
+            # The public code compares batches with a number of steps, so its ramps end that much earlier.
+            counted = steps / self.accumulation if self.defects else steps
+            return ramp[0] * counted, ramp[1] * counted
+
+        return Terms(
+            projection=self.projection,
+            softness=self.softness,
+            focus_steps=at(self.focus_ramp),
+            coherence=self.coherence,
+            coherence_steps=at(self.coherence_ramp),
+            monotonic=self.monotonic,
+            monotonic_steps=at(self.monotonic_ramp),
+            threshold_scale=self.threshold_scale,
+        )
+
+    def blocks(self, depth: int) -> tuple[int, int, int]:
+        """First and last edited block, and the block whose output the projection loss reads."""
+        first, block = int(self.edited_from * depth), int(self.loss_depth * depth)
+        if first > block:
+            raise UsageError(
+                f"the edits begin at block {first} and the loss is read at block {block}; give an edited_from below loss_depth"
+            )
+        # In a very shallow model the loss is read behind the only edited block.
+        return first, max(first, block - 1), block
+
+    def _stream(self, lm: LM, rows: PairRows) -> Stream:
+        """What the training pairs have in the stream, at their last token (with the defects: where the code looks)."""
+        own = rows.side(validation=False)
+        both = [row for pair in own for row in (rows.toward[pair], rows.away[pair])]
+        if self.defects:
+            both = published_rows(both, 2 * self.pairs_per_step)
+        return Stream.read(lm, both[::2], both[1::2])
+
+
+CODE = AntiPaSTO()
+PUBLISHED = replace(CODE, name="antipasto-published", defects=True)
+PAPER = AntiPaSTO(
+    name="antipasto-paper",
+    loss_depth=0.9,
+    subspace=TASK_WRITE_NOT_HEAD,
+    subspace_rank=8,
+    projection=SYMLOG,
+    coherence_ramp=(0.1, 0.1),
+    monotonic_ramp=(0.5, 0.5),
+    focus_ramp=(0.0, 0.0),
+    epochs=20,
+    learning_rate=5e-4,
+    weight_decay=1e-8,
+)
+
+
+@torch.no_grad()
+def oriented(lm: LM, dial: Dial, pairs: Pairs, states: PairStates, block: int) -> Dial:
+    """The dial whose +1 moves validation prompts the way that the toward persona does.
+
+    The objective is satisfied by either sign. What is compared, at the last token of the validation pairs' prompts (toward,
+    away, and without a persona) at one block, is half the difference between +1 and -1 with the personas' mean gap. The
+    public code decides this by labelled dilemmas.
+    """
+    kept = [index for index, held in enumerate(pairs.validation) if held]
+    prompts = [side[index] for side in (pairs.toward, pairs.away, pairs.plain) for index in kept]
+    with lm.steer(dial, [alpha for alpha in (1.0, -1.0) for _ in prompts]):
+        plus, minus = lm.residuals(prompts * 2, blocks=[block])[:, 0].split(len(prompts))
+    along = (plus - minus) / 2 @ states.half_gap(block, validation=True)
+    turned = bool(along.mean() < 0)
+    agreeing = float(((along > 0) != turned).float().mean())
+    notes = {
+        **dial.notes,
+        "orientation": f"the shift of the validation prompts along the personas' gap ({'turned' if turned else 'kept'})",
+        "validation prompts that agree": round(agreeing, 4),
+    }
+    return replace(dial, edits=(dial * (-1.0 if turned else 1.0)).edits, notes=notes)

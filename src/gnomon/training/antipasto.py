@@ -1,0 +1,146 @@
+"""The objective of AntiPaSTO: both signs turn the gap between two personas along itself, coherently and in order.
+
+Clark, arXiv 2601.07473, and its public code. Knows recorded pairs and edited Linears; how the edits begin, and how long they
+are trained, it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gnomon.training.barriers import coherence_barrier, monotonic_barrier, monotonic_threshold, ramp
+from gnomon.training.edited import Edited, computing
+from gnomon.training.losses import antiparallel_loss, projection_loss
+from gnomon.training.pair_batch import PairBatch
+from gnomon.training.vocabulary import IGNORED, next_token_terms
+
+if TYPE_CHECKING:
+    from gnomon.lm import LM, Head
+
+COSINE, SYMLOG = "cosine", "symlog"
+PROJECTIONS = (COSINE, SYMLOG)
+"""The projection loss of the later code, and that of the paper: `projection_loss` and `antiparallel_loss`."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The objective's terms: weights in their final state, and the steps in which each of them comes in.
+
+    A pair of steps is where a weight begins to rise and where it is at its value; before it begins, the term is left out.
+    """
+
+    projection: str = COSINE
+    softness: float = 0.25
+    focus_steps: tuple[float, float] = (0, 0)
+    coherence: float = 10.0
+    coherence_steps: tuple[float, float] = (0, 0)
+    monotonic: float = 30.0
+    monotonic_steps: tuple[float, float] = (0, 0)
+    threshold_scale: float = 0.5
+    threshold_offset: float = 0.04
+
+
+class AntiPaSTOObjective:
+    """Projection loss at one block, coherence barrier and monotonic barrier over recorded batches."""
+
+    def __init__(
+        self,
+        lm: LM,
+        head: Head,
+        edited: Edited,
+        basis: Float[Tensor, "d_model k"],
+        training: Sequence[PairBatch],
+        validation: Sequence[PairBatch],
+        terms: Terms,
+    ) -> None:
+        self._lm = lm
+        self._head = head
+        self._edited = edited
+        self._basis = basis
+        self._training = training
+        self._validation = validation
+        self._terms = terms
+
+    @property
+    def batches(self) -> int:
+        """How many training batches."""
+        return len(self._training)
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """The cores'."""
+        return self._edited.cores.parameters
+
+    def terms(self, batch: int, step: int) -> dict[str, Float[Tensor, ""]]:
+        """The terms on one training batch, as they weigh at a step; a term that is not yet there is left out."""
+        terms = self._terms
+        return self._losses(
+            self._training[batch],
+            softness=1 - (1 - terms.softness) * ramp(step, *terms.focus_steps),
+            coherence=_weight(terms.coherence, step, terms.coherence_steps),
+            monotonic=_weight(terms.monotonic, step, terms.monotonic_steps),
+        )
+
+    def validation(self) -> Float[Tensor, ""]:
+        """All terms at their final weights on the validation pairs, averaged over batches."""
+        terms = self._terms
+        final = {"softness": terms.softness, "coherence": terms.coherence, "monotonic": terms.monotonic}
+        losses = [torch.stack([*self._losses(batch, **final).values()]).sum() for batch in self._validation]
+        return torch.stack(losses).mean()
+
+    def _losses(
+        self, batch: PairBatch, *, softness: float, coherence: float | None, monotonic: float | None
+    ) -> dict[str, Float[Tensor, ""]]:
+        compares = coherence is not None and batch.compares
+        gaps, last = batch.run(self._edited, predictions=compares or bool(monotonic))
+        found = {"projection": self._projection(batch, gaps.to(self._basis.device), softness)}
+        if last is None:
+            return found
+        successor = batch.predictions.successor.repeat(2)
+        with computing(self._lm):
+            terms = next_token_terms(
+                self._head,
+                self._head.norm(last).flatten(0, 1),
+                successor if monotonic else torch.full_like(successor, IGNORED),
+                reference=batch.reference.repeat(2, 1) if compares else None,
+                compared=batch.compared.flatten(),
+            )
+        if coherence is not None and compares:
+            variation = terms.total_variation.unflatten(0, (2, -1))
+            found["coherence"] = self._coherence(batch, variation, coherence)
+        if monotonic:
+            scores = batch.predictions.mean_scores(terms.log_prob.unflatten(0, (2, -1)))
+            changes = scores[:, : batch.n] - scores[:, batch.n :] - batch.preference
+            threshold = monotonic_threshold(
+                batch.entropy, scale=self._terms.threshold_scale, offset=self._terms.threshold_offset
+            )
+            found["monotonic"] = monotonic * monotonic_barrier(changes[0], changes[1], threshold)
+        return found
+
+    def _projection(
+        self, batch: PairBatch, gaps: Float[Tensor, "copy pair d_model"], softness: float
+    ) -> Float[Tensor, ""]:
+        plus, minus = (gaps @ self._basis).unbind()
+        if self._terms.projection == SYMLOG:
+            return antiparallel_loss(batch.inside, plus, minus, batch.sigma).mean()
+        norms = torch.linalg.vector_norm(gaps - batch.gap, dim=-1).unbind()
+        return projection_loss(batch.inside, plus, minus, *norms, batch.sigma, softness=softness).mean()
+
+    def _coherence(
+        self, batch: PairBatch, variation: Float[Tensor, "copy prediction"], weight: float
+    ) -> Float[Tensor, ""]:
+        """Of the toward rows at +1 and of the away rows at -1."""
+        compared_by = batch.predictions.compared_by
+        moved = torch.cat([variation[0, compared_by[: batch.n]], variation[1, compared_by[batch.n :]]])
+        return 2 * coherence_barrier(moved, batch.limit, batch.predictions.joint, weight=weight).mean()
+
+
+def _weight(final: float, step: int, steps: tuple[float, float]) -> float | None:
+    """A term's weight at a step; None before it begins."""
+    return None if step < steps[0] else final * ramp(step, *steps)
