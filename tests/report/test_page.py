@@ -186,7 +186,9 @@ def test_interval_bars_lie_where_the_numbers_are(page: Page) -> None:
         assert 0 <= float(span["x1"] or "") <= dot <= float(span["x2"] or "") <= 110
 
 
-@pytest.mark.parametrize("place", ["generation", "sentence", "config", "table", "figure", "note", "heading"])
+@pytest.mark.parametrize(
+    "place", ["generation", "group", "sentence", "config", "table", "figure", "note", "heading"]
+)
 def test_text_of_models_and_users_never_becomes_markup(tmp_path: Path, place: str) -> None:
     def text(here: str) -> str:
         return ATTACK if place == here else "harmless"
@@ -210,7 +212,11 @@ def test_text_of_models_and_users_never_becomes_markup(tmp_path: Path, place: st
                 },
                 notes=(text("note"),),
                 not_measured=(text("note"),),
-                generations=(Generation(text("generation"), {text("generation"): text("generation")}),),
+                generations=(
+                    Generation(
+                        text("generation"), {text("generation"): text("generation")}, group=text("group")
+                    ),
+                ),
             )
         )
     page = Page(report.html(run))
@@ -221,6 +227,34 @@ def test_text_of_models_and_users_never_becomes_markup(tmp_path: Path, place: st
     assert re.sub(r"\s+", " ", ATTACK) in page.text
     data: dict[str, Any] = json.loads(page.scripts[0])
     assert (data["data"][0]["name"] == ATTACK) == (place == "figure")
+
+
+def test_generations_of_a_group_stand_below_what_they_share_each_with_its_figure(tmp_path: Path) -> None:
+    names = ("first", "second", "other")
+    figures = {name: {"data": [], "layout": {"meta": {"description": f"about {name}"}}} for name in names}
+    with Run.create({}, tmp_path, name="one") as run:
+        run.add(
+            Reading(
+                name="r",
+                title="R",
+                figures=figures,
+                generations=(
+                    Generation("as it is", {"0": "hm ."}, figure="first", group="do you lie ?"),
+                    Generation("behind a persona", {"0": "no ."}, figure="second", group="do you lie ?"),
+                    Generation("alone", {"0": "so it goes ."}),
+                ),
+            )
+        )
+    page = Page(report.html(run))
+    assert page.stack == []
+    words = ["do you lie ?", "as it is", "hm .", "behind a persona", "no .", "alone", "so it goes ."]
+    assert page.text.count("do you lie ?") == 1
+    assert sorted(words, key=page.text.index) == words
+    classes = [attributes.get("class") for attributes in page.all("div")]
+    assert classes.count("abreast") == 1
+    # A figure that no generation shows stands with the section's figures, once; none is drawn twice.
+    plots = [attributes["aria-label"] for attributes in page.all("div") if attributes.get("class") == "plot"]
+    assert plots == ["about other", "about first", "about second"]
 
 
 def test_another_instrument_gets_a_page_too(tmp_path: Path) -> None:

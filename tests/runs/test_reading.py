@@ -27,7 +27,10 @@ def reading(**changes: Any) -> Reading:
         "notes": ("One note.",),
         "data": {"budget": np.float64(0.25), "strengths": (1, 2)},
         "columns": (Column("method"), Column("f1", label="Steering F1", decimals=1, about="The score.")),
-        "generations": (Generation("hello", {"-1": "no", "0": "hm", "+1": "yes"}),),
+        "generations": (
+            Generation("hello", {"-1": "no", "0": "hm", "+1": "yes"}),
+            Generation("plain", {"0": "hm"}, figure="kl", group="the same question"),
+        ),
         "not_measured": ("Refusals.",),
     }
     return Reading(**{**fields, **changes})
@@ -48,6 +51,11 @@ def test_a_saved_reading_comes_back(tmp_path: Path) -> None:
     assert list(loaded.generations[0].texts) == ["-1", "0", "+1"]
 
 
+def test_a_generation_shows_no_figure_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="no figure 'other'"):
+        reading(generations=(Generation("hello", {"0": "hm"}, figure="other"),))
+
+
 def test_a_reading_with_nothing_but_a_name_comes_back(tmp_path: Path) -> None:
     loaded = Reading.load(Reading(name="n", title="T").save(tmp_path / "one"))
     assert (loaded.headline, loaded.table, loaded.figures, loaded.shown_columns) == (None, None, {}, ())
@@ -61,7 +69,7 @@ def test_the_headline_is_json_that_others_can_read(tmp_path: Path) -> None:
 
 def test_saving_again_replaces_everything(tmp_path: Path) -> None:
     reading().save(tmp_path / "one")
-    reading(figures={}, table=None, columns=()).save(tmp_path / "one")
+    reading(figures={}, generations=(), table=None, columns=()).save(tmp_path / "one")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["one", "reading.json"]
 
 

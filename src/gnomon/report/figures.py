@@ -1,8 +1,7 @@
-"""Plotly figures from plain arrays, as dicts: dose-response, intervals, effect against damage, per block.
+"""Plotly figures from plain arrays, as dicts: dose-response, intervals, effect against damage, per block, two-sided.
 
 Knows numbers and labels only. One series stands out in the accent colour, the others are grey and told apart by
-dash and marker, so a figure survives a grey printer and a colour-blind reader; the page exchanges both colours
-for those of its theme. The title, a caption and a description in words travel in the layout.
+dash and marker, so a figure survives a grey printer and a colour-blind reader.
 """
 
 from __future__ import annotations
@@ -10,22 +9,30 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from gnomon.errors import UsageError
+from gnomon.report.bars import two_sided
+from gnomon.report.frame import ACCENT, GREY, Array, Figure, arrays, frame, listed
 from gnomon.runs import number
 
-ACCENT = "180,72,30"
-GREY = "125,133,144"
+__all__ = [
+    "ACCENT",
+    "GREY",
+    "Figure",
+    "Series",
+    "against",
+    "dose_response",
+    "intervals",
+    "per_block",
+    "two_sided",
+]
+
 _MOST_TICKS = 8
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "star")
-
-Figure = dict[str, Any]
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -62,14 +69,14 @@ def dose_response(
     lines: list[Figure] = []
     words = []
     for index, one in enumerate(series):
-        xs, ys = _arrays(one.name, one.x, one.y)
+        xs, ys = arrays(one.name, one.x, one.y)
         if log_x and np.any(xs <= 0):
             raise UsageError(
                 f"{title}: {one.name} has {x} of 0 or less, which a logarithmic axis cannot show."
             )
         color = ACCENT if one.name == accent else GREY
         if one.low is not None and one.high is not None:
-            xs, lows, highs = _arrays(one.name, xs, one.low, one.high)
+            xs, lows, highs = arrays(one.name, xs, one.low, one.high)
             bands.append(_band(one.name, xs, lows, highs, color))
         line: Figure = {"color": f"rgb({color})", "width": 2.5 if color == ACCENT else 1.5}
         lines.append(
@@ -77,14 +84,14 @@ def dose_response(
                 "type": "scatter",
                 "mode": "lines+markers",
                 "name": one.name,
-                "x": _list(xs),
-                "y": _list(ys),
+                "x": listed(xs),
+                "y": listed(ys),
                 "line": {**line, "dash": _DASHES[0 if color == ACCENT else index % len(_DASHES)]},
                 "marker": {"symbol": _MARKERS[index % len(_MARKERS)], "size": 7, "color": f"rgb({color})"},
             }
         )
         words.append(_course(one.name, xs, ys))
-    figure = _figure(bands + lines, title, caption, words, x, y)
+    figure = frame(bands + lines, title, caption, words, x, y)
     if log_x:
         figure["layout"]["xaxis"].update(type="log", dtick=1)
         doses = sorted({dose for line in lines for dose in line["x"] if dose is not None})
@@ -109,14 +116,14 @@ def intervals(
     Raises:
         UsageError: the arrays differ in length.
     """
-    centres, lows, highs = _arrays(title, estimates, low, high, length=len(labels))
+    centres, lows, highs = arrays(title, estimates, low, high, length=len(labels))
     accent = _accent(labels, accent)
     colors = [f"rgb({ACCENT if label == accent else GREY})" for label in labels]
     traces = [
         {
             "type": "scatter",
             "mode": "markers",
-            "x": _list(centres[[row]]),
+            "x": listed(centres[[row]]),
             "y": [label],
             "error_x": _bars(centres[[row]], lows[[row]], highs[[row]], color),
             "marker": {"size": 9, "color": color},
@@ -128,7 +135,7 @@ def intervals(
     words = [
         f"{label}: {_ends(*values)}" for label, *values in zip(labels, centres, lows, highs, strict=True)
     ]
-    figure = _figure(traces, title, caption, words, x, "")
+    figure = frame(traces, title, caption, words, x, "")
     figure["layout"]["yaxis"].update(
         type="category", categoryorder="array", categoryarray=list(reversed(labels)), showgrid=False
     )
@@ -158,7 +165,7 @@ def against(
         UsageError: the arrays differ in length.
     """
     missing = np.full(len(labels), math.nan)
-    xs, ys, left, right, bottom, top = _arrays(
+    xs, ys, left, right, bottom, top = arrays(
         title,
         x_values,
         y_values,
@@ -175,8 +182,8 @@ def against(
                 "type": "scatter",
                 "mode": "markers+text",
                 "name": label,
-                "x": _list(xs[at]),
-                "y": _list(ys[at]),
+                "x": listed(xs[at]),
+                "y": listed(ys[at]),
                 "text": [f"  {label}  "],
                 "textposition": f"middle {_side(xs, row)}",
                 "error_x": _bars(xs[at], left[at], right[at], color),
@@ -190,7 +197,7 @@ def against(
         f"{label}: {y} {number(up)} at {x} {number(across)}"
         for label, across, up in zip(labels, xs, ys, strict=True)
     ]
-    return _figure(traces, title, caption, words, x, y)
+    return frame(traces, title, caption, words, x, y)
 
 
 def per_block(
@@ -209,23 +216,28 @@ def per_block(
         UsageError: the series differ in length.
     """
     names = list(series)
-    arrays = _arrays(title, *series.values())
-    blocks = list(range(len(arrays[0]))) if arrays else []
+    values = arrays(title, *series.values())
+    blocks = list(range(len(values[0]))) if values else []
     if len(names) == 1:
         colors = [f"rgb({ACCENT})" if block == chosen else f"rgba({GREY},0.55)" for block in blocks]
         traces: list[Figure] = [
-            {"type": "bar", "name": names[0], "x": blocks, "y": _list(arrays[0]), "marker": {"color": colors}}
+            {
+                "type": "bar",
+                "name": names[0],
+                "x": blocks,
+                "y": listed(values[0]),
+                "marker": {"color": colors},
+            }
         ]
     else:
-        lines = [Series(name, blocks, values) for name, values in zip(names, arrays, strict=True)]
+        lines = [Series(name, blocks, ys) for name, ys in zip(names, values, strict=True)]
         traces = dose_response(lines, title=title, x="block", y=y, log_x=False)["data"]
     words = [
-        _course(name, np.asarray(blocks, dtype=float), values)
-        for name, values in zip(names, arrays, strict=True)
+        _course(name, np.asarray(blocks, dtype=float), ys) for name, ys in zip(names, values, strict=True)
     ]
     if chosen is not None:
         words.append(f"Block {chosen} is the one that was chosen")
-    figure = _figure(traces, title, caption, words, "block", y)
+    figure = frame(traces, title, caption, words, "block", y)
     figure["layout"]["xaxis"].update(dtick=max(1, len(blocks) // 12))
     if chosen is not None and len(names) > 1:
         figure["layout"]["shapes"] = [
@@ -233,29 +245,6 @@ def per_block(
             | {"line": {"color": f"rgb({ACCENT})", "width": 1, "dash": "dot"}}
         ]
     return figure
-
-
-def _figure(traces: list[Figure], title: str, caption: str, words: list[str], x: str, y: str) -> Figure:
-    description = f"{title}. {'; '.join(words)}."
-    named = sum(trace.get("showlegend", True) for trace in traces)
-    axis = {"gridcolor": f"rgba({GREY},0.2)", "zerolinecolor": f"rgba({GREY},0.6)", "automargin": True}
-    return {
-        "data": traces,
-        "layout": {
-            "title": {"text": title},
-            "meta": {"caption": caption, "description": description},
-            "xaxis": {**axis, "title": {"text": x}, "showgrid": False, "zeroline": False, "ticks": "outside"},
-            "yaxis": {**axis, "title": {"text": y}},
-            "showlegend": named > 1,
-            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-            "hovermode": "closest",
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
-            "margin": {"l": 8, "r": 16, "t": 8, "b": 8},
-            "height": 380,
-            "bargap": 0.25,
-        },
-    }
 
 
 def _side(xs: Array, row: int) -> str:
@@ -268,20 +257,6 @@ def _accent(names: Sequence[str], accent: str | None) -> str | None:
     if accent is not None and accent not in names:
         raise UsageError(f"There is no {accent!r} to stand out: give one of {', '.join(names)}.")
     return accent if accent is not None else next(iter(names), None)
-
-
-def _arrays(name: str, *values: ArrayLike, length: int | None = None) -> list[Array]:
-    arrays = [np.asarray(value, dtype=np.float64) for value in values]
-    lengths = {array.shape for array in arrays} | ({(length,)} if length is not None else set())
-    if len(lengths) > 1:
-        raise UsageError(
-            f"{name}: arrays of shapes {sorted(lengths)} do not belong together: give equal lengths."
-        )
-    return arrays
-
-
-def _list(values: Array) -> list[float | None]:
-    return [float(value) if math.isfinite(value) else None for value in values]
 
 
 def _band(name: str, xs: Array, lows: Array, highs: Array, color: str) -> Figure:
@@ -307,7 +282,7 @@ def _bars(
     high: Array,
     color: str,
 ) -> Figure:
-    above, below = _list(high - centre), _list(centre - low)
+    above, below = listed(high - centre), listed(centre - low)
     return {
         "type": "data",
         "symmetric": False,

@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import hashlib
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from gnomon.report.figures import ACCENT, GREY
-from gnomon.runs import NOT_MEASURED, Cell, Column, Reading, Run, interval_text, storage
+from gnomon.runs import NOT_MEASURED, Cell, Column, Generation, Reading, Run, interval_text, storage
 from gnomon.runs import config as configs
 from gnomon.runs.columns import rows
 
@@ -97,6 +98,8 @@ def _section(reading: Reading) -> dict[str, Any]:
     columns = reading.shown_columns
     cells = [] if reading.table is None else rows(reading.table, columns)
     headline = None if reading.headline is None else interval_text(reading.headline)
+    figures = {name: _figure(reading.name, name, figure) for name, figure in reading.figures.items()}
+    beside = {generation.figure for generation in reading.generations}
     return {
         "anchor": reading.name,
         "title": reading.title,
@@ -104,8 +107,10 @@ def _section(reading: Reading) -> dict[str, Any]:
         "headline": None if headline is None else headline.partition(" ")[::2],
         "columns": [_column(column, [row[index] for row in cells]) for index, column in enumerate(columns)],
         "rows": [[_cell(cell) for cell in row] for row in cells],
-        "figures": [_figure(reading.name, name, figure) for name, figure in reading.figures.items()],
-        "generations": reading.generations,
+        "figures": [figure for name, figure in figures.items() if name not in beside],
+        "examples": [
+            _example(group, list(found), figures) for group, found in groupby(reading.generations, _group)
+        ],
         "notes": reading.notes,
     }
 
@@ -145,6 +150,18 @@ def _figure(reading: str, name: str, figure: dict[str, Any]) -> dict[str, Any]:
         "caption": meta.get("caption", ""),
         "description": meta.get("description", heading),
         "plotly": plotly,
+    }
+
+
+def _group(generation: Generation) -> str:
+    return generation.group
+
+
+def _example(group: str, generations: list[Generation], figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Generations that stand side by side below what they have in common."""
+    return {
+        "group": group,
+        "generations": [{**vars(one), "figure": figures.get(one.figure)} for one in generations],
     }
 
 

@@ -24,10 +24,19 @@ _TABLE = "table.parquet"
 
 @dataclass(frozen=True)
 class Generation:
-    """One prompt and what the model wrote, by label in the order shown: {"-1": ..., "0": ..., "+1": ...}."""
+    """One prompt and what the model wrote, by label in the order shown: {"−1": ..., "0": ..., "+1": ...}.
+
+    Attributes:
+        prompt: the prompt, or what tells it from the others of its group.
+        texts: the continuations by label.
+        figure: the name of the Reading's figure that is shown with it; empty for none.
+        group: what neighbours have in common, in words; they stand side by side below it. Empty for one alone.
+    """
 
     prompt: str
     texts: Mapping[str, str]
+    figure: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,7 +57,7 @@ class Reading:
         not_measured: what the instrument could have measured and did not, one sentence each.
 
     Raises:
-        UsageError: the name is no file name, or a shown column is not in the table.
+        UsageError: the name is no file name, a shown column is not in the table, or a generation's figure is not there.
     """
 
     name: str
@@ -69,6 +78,11 @@ class Reading:
                 raise UsageError(f"{name!r} cannot name a file: use letters, digits, '-', '_' and '.'.")
         if self.table is not None:
             shown(self.table, self.columns)
+        for generation in self.generations:
+            if generation.figure and generation.figure not in self.figures:
+                raise UsageError(
+                    f"there is no figure {generation.figure!r} to show with a generation: add it."
+                )
 
     @property
     def shown_columns(self) -> tuple[Column, ...]:
@@ -104,7 +118,7 @@ class Reading:
             "notes": self.notes,
             "not_measured": self.not_measured,
             "columns": [column.to_dict() for column in self.columns],
-            "generations": [{"prompt": one.prompt, "texts": one.texts} for one in self.generations],
+            "generations": [vars(one) for one in self.generations],
             "data": self.data,
             "files": {name: storage.checksum(content) for name, content in files.items()},
         }
@@ -153,7 +167,7 @@ class Reading:
             notes=tuple(fields["notes"]),
             data=fields["data"],
             columns=tuple(Column.from_dict(column) for column in fields["columns"]),
-            generations=tuple(Generation(one["prompt"], one["texts"]) for one in fields["generations"]),
+            generations=tuple(Generation(**one) for one in fields["generations"]),
             not_measured=tuple(fields["not_measured"]),
         )
 
