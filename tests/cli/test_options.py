@@ -11,7 +11,7 @@ import pytest
 from typer.main import get_command
 
 import gnomon.bench
-from gnomon.bench.settings import ModelSettings, Settings
+from gnomon.bench.settings import TRAINED_METHODS, ModelSettings, Settings
 from gnomon.cli import app
 from gnomon.cli.options import told
 
@@ -35,11 +35,14 @@ def fields() -> dict[str, Any]:
     return {**{k: v for k, v in Settings.model_fields.items() if k != "lm"}, **ModelSettings.model_fields}
 
 
+SPELLINGS = {"methods": ["--methods", "--method"], "method_settings": ["--set"]}
+
+
 @pytest.mark.parametrize("command", ["steer", "bench"])
 def test_every_setting_is_an_option(command: str) -> None:
     shown = {option.name: option for option in get_command(app).commands[command].params}  # type: ignore[attr-defined]
     for name, field in fields().items():
-        assert shown[name].opts == [f"--{name.replace('_', '-')}"]
+        assert shown[name].opts == SPELLINGS.get(name, [f"--{name.replace('_', '-')}"])
         if (command, name) != ("bench", "model"):
             assert shown[name].default is None
             assert field.description.replace("[", "\\[") in shown[name].help
@@ -71,6 +74,34 @@ def test_every_kind_of_option_arrives(asked: Callable[..., Settings]) -> None:
         name="mine",
         lm=ModelSettings(device="cpu", quantization=8, chat_template_kwargs={"enable_thinking": False}),
     )
+
+
+def test_method_is_another_spelling_of_methods(asked: Callable[..., Settings]) -> None:
+    assert asked("--method", "pca").methods == ("pca",)
+    assert asked("--method", "pca", "--methods", "probe,random").methods == ("pca", "probe", "random")
+    assert asked("--method", "all") == asked("--methods", "all")
+    assert set(TRAINED_METHODS) <= set(asked("--method", "all").methods)
+
+
+def test_settings_of_methods_are_json_numbers_with_commas_or_words(
+    asked: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["steps=200", "learning_rate=1e-3", "edited=0,2", "targets=[3]", "sides=toward only"]
+    options = [word for one in given for word in ("--set", f"shift.{one}")]
+    wanted = {"steps": 200, "learning_rate": 0.001, "edited": (0, 2), "targets": (3,), "sides": "toward only"}
+    got = asked("--method", "shift,pca", *options, "--set", "pca.block=1")
+    assert got.method_settings == {"shift": wanted, "pca": {"block": 1}}
+    monkeypatch.setenv("GNOMON_METHOD_SETTINGS", "shift.steps=7\nshift.edited=0,2")
+    assert asked("--method", "shift").method_settings == {"shift": {"steps": 7, "edited": (0, 2)}}
+
+
+def test_settings_of_methods_are_announced(
+    invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(vars(gnomon.bench), "steer", lambda settings: None)
+    monkeypatch.setattr("gnomon.cli.steer.show_run", lambda run, as_json: None)
+    said = invoke("steer", "--method", "shift", "--set", "shift.steps=9", "--set", "shift.edited=0,1").stderr
+    assert said.rstrip().endswith("method_settings shift.steps=9, shift.edited=(0, 1)")
 
 
 def test_option_wins_over_environment_and_environment_over_file(
@@ -115,6 +146,11 @@ def test_the_configuration_file_can_be_named_by_the_environment(
         (["--kl", "-1"], ["kl", "greater than 0"]),
         (["--quantization", "3"], ["4 or 8 bits"]),
         (["--chat-template-kwargs", "{thinking}"], ["--chat-template-kwargs is not JSON"]),
+        (["--method", "shift", "--set", "shift.step=1"], ["no setting 'step'", "learning_rate"]),
+        (["--method", "shift", "--set", "shift.steps=many"], ["shift.steps is 'many'"]),
+        (["--method", "shift", "--set", "steps=1"], ["'steps=1' is no setting", "--set shift.steps=200"]),
+        (["--method", "shift", "--set", "shift.steps"], ["'shift.steps' is no setting"]),
+        (["--set", "shift.steps=1"], ["'shift' is none of the methods", "--method shift"]),
         (["--config", "absent.yaml"], ["absent.yaml cannot be read"]),
         (["--config", "typo.yaml"], ["no setting 'modle'", "typo.yaml"]),
     ],

@@ -146,10 +146,10 @@ def _measure_method(
     progress: Progress,
 ) -> Measured:
     folder = run.folder / "dials" / stem.replace("/", "-")
+    method = named(name, settings.method_settings.get(name))
 
     def fit() -> dict[str, Any]:
         start = time.process_time()
-        method = named(name)
         if isinstance(method, Trained):
             training = run.folder / "training" / stem.replace("/", "-")
             dial = method.fit(lm, contrast, seed=seed, states=states, folder=training, progress=progress)
@@ -185,7 +185,7 @@ def _measure_method(
     named_strengths = {key: at(key, scale) for key, scale in scales.items() if not key.startswith("sweep")}
     sweep = [at(key, scale) for key, scale in scales.items() if key.startswith("sweep")]
     return Measured(
-        method=named(name).name,
+        method=method.name,
         dial=dial,
         strengths=named_strengths,
         sweep=tuple(sorted([*sweep, *named_strengths.values()], key=lambda strength: strength.kl)),

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gnomon.errors import UsageError
 
@@ -70,6 +78,10 @@ class Settings(BaseModel):
     methods: tuple[str, ...] = Field(
         QUICK_METHODS, description=f"methods, by name: {', '.join(ALL_METHODS)}, or all"
     )
+    method_settings: dict[str, dict[str, Any]] = Field(
+        {},
+        description="settings of a method, like shift.steps=200; in a file a table [method_settings.shift]",
+    )
     strengths: tuple[str, ...] = Field(STRENGTHS, description="matched, kl, native")
     kl: float = Field(0.25, gt=0, description="KL budget on neutral text, nats")
     sweep: tuple[float, ...] = Field(
@@ -78,9 +90,7 @@ class Settings(BaseModel):
     seeds: tuple[int, ...] = Field((0,), description="seeds of pairs, splits and methods")
     neutral_samples: int = Field(256, ge=8, description="texts that the KL is measured on")
     max_questions: int | None = Field(None, ge=1, description="at most so many clusters of target questions")
-    examples: tuple[str, ...] = Field(
-        (), description="prompts whose continuations the report shows at -1, 0, +1"
-    )
+    examples: tuple[str, ...] = Field((), description="further prompts whose continuations the report shows")
     max_new_tokens: int = Field(48, ge=1, description="length of the example continuations, tokens")
     bootstrap: int = Field(2000, ge=100, description="resamples behind an interval")
     lm: ModelSettings = ModelSettings()
@@ -98,6 +108,26 @@ class Settings(BaseModel):
         if not value:
             raise ValueError(f"no method is named; choose from {', '.join(ALL_METHODS)}")
         return value
+
+    @field_validator("method_settings")
+    @classmethod
+    def _fit_their_methods(
+        cls, value: dict[str, dict[str, Any]], info: ValidationInfo
+    ) -> dict[str, dict[str, Any]]:
+        """The values as the methods' own fields hold them; only here are the methods, and torch, imported."""
+        checked = {}
+        for name, settings in value.items():
+            if name not in ALL_METHODS:
+                raise ValueError(f"there is no method {name!r}; choose from {', '.join(ALL_METHODS)}")
+            if name not in info.data.get("methods", (name,)):
+                raise ValueError(
+                    f"{name!r} is none of the methods that are measured; add it with --method {name}"
+                )
+            from gnomon.methods import named
+
+            method = named(name, settings)
+            checked[name] = {field: getattr(method, field) for field in settings}
+        return checked
 
     @field_validator("strengths")
     @classmethod
@@ -142,14 +172,19 @@ def settings_from(file: str | Path | None = None, flags: Mapping[str, Any] | Non
     for key, value in (flags or {}).items():
         if value is None:
             continue
-        if key == "lm":
-            values["lm"] = {**values.get("lm", {}), **value}
-        else:
-            values[key] = value
+        values[key] = _together(values.get(key), value) if isinstance(value, Mapping) else value
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
         raise UsageError(_sentence(error, file)) from error
+
+
+def _together(first: Any, second: Mapping[str, Any]) -> dict[str, Any]:
+    """Two tables as one, at every depth; where both name a value, the second one's stands."""
+    together = dict(first) if isinstance(first, Mapping) else {}
+    for key, value in second.items():
+        together[key] = _together(together.get(key), value) if isinstance(value, Mapping) else value
+    return together
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -41,4 +41,8 @@ def show_estimate(plans: Sequence[Settings], *, as_json: bool) -> None:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, dict):
+        from gnomon.runs.config import flat
+
+        return ", ".join(f"{key}={one}" for key, one in flat(value).items())
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -5,6 +5,7 @@ A new field of the class is a new option, with nothing to write here. Knows no c
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -24,7 +25,10 @@ from gnomon.errors import UsageError
 MODEL_PANEL = "How the model is opened"
 MEASUREMENT_PANEL = "What is measured"
 # Texts that may hold commas and spaces: one per option, one per line of the environment variable.
-_TEXTS = frozenset({"examples"})
+_TEXTS = frozenset({"examples", "method_settings"})
+# Options that are called otherwise than their field, or have a second spelling.
+_SPELLINGS = {"methods": ("--methods", "--method"), "method_settings": ("--set",)}
+_METAVARS = {"method_settings": "METHOD.SETTING=VALUE"}
 
 Command = Callable[..., None]
 
@@ -117,13 +121,13 @@ def _options(fields: Mapping[str, FieldInfo], panel: str) -> list[Parameter]:
 
 def _annotation(name: str, field: FieldInfo, panel: str) -> Any:
     kind = _kind(field)
-    several = get_origin(kind) is tuple
+    several = get_origin(kind) is tuple or name in _TEXTS
     item = get_args(kind)[0] if several else kind
     metavar = {int: "INTEGER", float: "NUMBER", dict: "JSON"}.get(get_origin(item) or item, "TEXT")
     option = typer.Option(
-        f"--{name.replace('_', '-')}",
+        *_SPELLINGS.get(name, (f"--{name.replace('_', '-')}",)),
         help=_help(name, field),
-        metavar=f"{metavar},..." if several and name not in _TEXTS else metavar,
+        metavar=_METAVARS.get(name, f"{metavar},..." if several and name not in _TEXTS else metavar),
         rich_help_panel=panel,
         show_default=False,
         show_envvar=False,
@@ -145,14 +149,15 @@ def _help(name: str, field: FieldInfo) -> str:
     if isinstance(default, tuple):
         default = ", ".join(map(str, default))
     description = field.description or name.replace("_", " ")
-    text = description if default in (None, "") else f"{description} [default: {default}]"
+    text = description if default in (None, "", {}) else f"{description} [default: {default}]"
     return text.replace("[", "\\[")  # or rich would read a style
 
 
 def _value(name: str, field: FieldInfo, given: Any) -> Any:
     """What was given on the command line as the field wants it; None where nothing was."""
     if name in _TEXTS:
-        return given or os.environ.get(f"GNOMON_{name.upper()}", "").splitlines() or None
+        texts = given or os.environ.get(f"GNOMON_{name.upper()}", "").splitlines()
+        return (_assigned(texts) if name == "method_settings" else texts) or None
     if isinstance(given, list):
         items = [item.strip() for text in given for item in text.split(",")]
         return [item for item in items if item] or None
@@ -164,6 +169,25 @@ def _value(name: str, field: FieldInfo, given: Any) -> Any:
                 f"--{name.replace('_', '-')} is not JSON ({error}); write it like '{{\"key\": false}}'"
             ) from error
     return given
+
+
+def _assigned(texts: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Method -> setting -> value, of texts like shift.steps=200; a value is JSON, or numbers with commas, or a word."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        place, equals, value = text.partition("=")
+        method, dot, setting = place.strip().partition(".")
+        if not (method and dot and setting and equals):
+            raise UsageError(f"{text!r} is no setting of a method; write it like --set shift.steps=200")
+        found.setdefault(method, {})[setting] = _read(value.strip())
+    return found
+
+
+def _read(value: str) -> Any:
+    for text in (value, f"[{value}]"):
+        with contextlib.suppress(ValueError):
+            return json.loads(text)
+    return value
 
 
 def told(model: BaseModel) -> dict[str, Any]:

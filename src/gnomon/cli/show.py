@@ -55,7 +55,7 @@ def _show_dial(folder: Path) -> None:
     lines = {
         "words": " / ".join(words) if words else "not recorded",
         "model": dial["base_model"] or "not recorded",
-        "edits": "; ".join(map(_edit, dial["edits"])),
+        "edits": _edits(dial["edits"]),
         "scale": _scale(dial["scale"]),
         **dial["notes"],
     }
@@ -79,6 +79,15 @@ def dial_description(folder: Path) -> dict[str, Any]:
     if not isinstance(kept, dict) or not wanted <= kept.keys():
         raise Failure(f"{path} describes no dial; copy or fit it again")
     return kept
+
+
+def _edits(edits: list[dict[str, Any]]) -> str:
+    """The edits in a line: of more than two Linears, how many, and the first and the last one."""
+    modules = [edit["module"] for edit in edits if edit.get("kind") == "LowRank"]
+    if len(modules) <= 2:
+        return "; ".join(map(_edit, edits))
+    others = [_edit(edit) for edit in edits if edit.get("kind") != "LowRank"]
+    return "; ".join([*others, f"LowRank on {len(modules)} Linears ({modules[0]} to {modules[-1]})"])
 
 
 def _edit(edit: dict[str, Any]) -> str:

@@ -7,7 +7,10 @@ from gnomon.cli.estimating import announce, show_estimate
 from gnomon.cli.options import AsJson, EstimateOnly, Quick, measuring
 from gnomon.cli.output import only_json, show_run
 
-EXAMPLE = "Example: gnomon steer --model touchstone:honesty --toward honest --away dishonest --device cpu"
+EXAMPLE = (
+    "Example: gnomon steer --model touchstone:honesty --toward honest --away dishonest "
+    "--method shift --set shift.steps=200 --quick"
+)
 
 
 @measuring

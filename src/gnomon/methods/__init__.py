@@ -6,10 +6,11 @@ turned and what it is worth is decided elsewhere, the same way for all.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gnomon.errors import UsageError
 from gnomon.methods.act_add import ActAdd
+from gnomon.methods.configured import configured
 from gnomon.methods.mean_difference import MeanDifference
 from gnomon.methods.pca import PCA
 from gnomon.methods.probe import LogisticProbe
@@ -54,11 +55,14 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 """The names that the command line knows, in the order of the tables."""
 
 
-def named(name: str) -> Method:
-    """The method of this name; `UsageError` lists the names."""
+def named(name: str, settings: Mapping[str, Any] | None = None) -> Method:
+    """The method of this name, with these fields of its dataclass in place of its own.
+
+    Raises `UsageError`, which lists what there is, for a name, a field or a value that cannot be.
+    """
     if name not in METHODS:
         raise UsageError(f"there is no method {name!r}; choose from {', '.join(METHODS)}")
-    return METHODS[name]
+    return configured(name, METHODS[name], settings) if settings else METHODS[name]
 
 
 __all__ = [
