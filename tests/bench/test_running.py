@@ -45,7 +45,13 @@ def test_a_run_leaves_tables_sentence_dial_and_report(small_settings, tiny_lm) -
     dial.check(tiny_lm)
     page = (run.folder / "report.html").read_text()
     assert readings["steering_f1"].sentence.split(";")[0] in page
-    assert {"-1", "0", "+1"} == set(readings["examples"].generations[0].texts)
+    examples = readings["examples"]
+    assert list(examples.generations[0].texts) == ["−1", "−0.5", "0", "+0.5", "+1"]
+    assert len(examples.figures) == 9
+    assert (
+        f"By hand: gnomon chat --model {small_settings.model} --dial {run.folder / 'dial'}" in examples.notes
+    )
+    assert "Turn it yourself" in page
 
 
 def test_the_same_settings_give_the_same_tables(small_settings) -> None:
@@ -73,6 +79,8 @@ def test_a_run_without_questions_says_that_nothing_was_scored(small_settings) ->
     first = run.readings[0]
     assert "not measured, because no questions were given" in first.sentence
     assert first.headline is None
+    examples = next(reading for reading in run.readings if reading.name == "examples")
+    assert (len(examples.generations), examples.figures) == (2, {})
     with pytest.raises(UsageError, match="no scored answers"):
         compare(run, run)
 
@@ -127,6 +135,38 @@ def test_a_named_run_refuses_other_settings_and_other_questions(
         steer(settings)
 
 
+TRAINED = {
+    "steps": 3,
+    "rank": 4,
+    "rows": 4,
+    "max_texts": 16,
+    "continued": 0,
+    "edited": (0, 1),
+    "targets": (2,),
+}
+
+
+def test_a_trained_method_has_the_settings_that_it_was_given_and_no_others_resume_it(small_settings) -> None:
+    settings = small_settings.model_copy(
+        update={"methods": ("shift",), "method_settings": {"shift": TRAINED}, "name": "trained"}
+    )
+    run = steer(settings)
+    dial = Dial.load(run.folder / "dial")
+    assert {edit.core.rank for edit in dial.edits} == {4}
+    assert dial.notes["best step"] <= 3
+    assert run.config["method_settings"]["shift"]["steps"] == 3
+    found = {reading.name: reading for reading in run.readings}
+    row = found["methods"].table.iloc[0]
+    assert (row.method, row.dial) == (
+        "shift",
+        "rank 4 on 4 Linears, model.layers.0.self_attn.o_proj to model.layers.1.mlp.down_proj",
+    )
+    assert "edited blocks 0 to 1; matched blocks 2" in row.notes
+    other = {"shift": {**TRAINED, "steps": 4}}
+    with pytest.raises(UsageError, match=r"method_settings\.shift\.steps: 3 there, 4 here"):
+        steer(settings.model_copy(update={"method_settings": other}))
+
+
 def test_runs_with_other_questions_are_not_compared(small_settings) -> None:
     first = steer(small_settings.model_copy(update={"methods": ("prompting",)}))
     second = steer(small_settings.model_copy(update={"methods": ("prompting",), "max_questions": 12}))
@@ -171,3 +211,37 @@ def test_settings_are_one_class_for_files_and_flags(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         settings_from(tmp_path / "none.toml")
     assert isinstance(Settings().quick(), Settings)
+
+
+def test_settings_of_methods_come_from_file_and_flags_with_the_types_of_their_fields(tmp_path: Path) -> None:
+    from gnomon.bench import settings_from
+
+    file = tmp_path / "steer.toml"
+    file.write_text(
+        'methods = ["shift", "pca"]\n[method_settings.shift]\nsteps = 200\nedited = [0, 2]\n'
+        "[method_settings.pca]\nblock = 1\n"
+    )
+    settings = settings_from(file, {"method_settings": {"shift": {"steps": "300", "rank": 8}}})
+    assert settings.method_settings == {
+        "shift": {"steps": 300, "edited": (0, 2), "rank": 8},
+        "pca": {"block": 1},
+    }
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"shift": {"step": 1}}, "shift has no setting 'step'; its settings are rank, "),
+        ({"shift": {"steps": "many"}}, "shift.steps is 'many'"),
+        ({"shift": {"rank": 0}}, "rank"),
+        ({"shft": {"steps": 1}}, "there is no method 'shft'; choose from prompting"),
+        ({"pca": {"block": 1}}, "'pca' is none of the methods that are measured; add it with --method pca"),
+        ({"shift": 3}, "method_settings.shift"),
+    ],
+)
+def test_settings_that_fit_no_method_are_refused_at_the_door(given, said: str) -> None:
+    from gnomon.bench import settings_from
+
+    with pytest.raises(UsageError, match=said):
+        settings_from(None, {"methods": ("shift",), "method_settings": given})

@@ -152,3 +152,31 @@ def test_the_main_job_on_a_touchstone(invoke: Callable[..., Any]) -> None:
     assert "words: honest / dishonest" in invoke("show", "runs/small/dial").stdout
     chatted = invoke("chat", "--model", "touchstone:honesty", "--max-new-tokens", "2", input="be honest .\n")
     assert "with the dial runs/small/dial (honest / dishonest)" in chatted.stderr
+
+
+def test_a_dial_is_trained_from_the_command_line(invoke: Callable[..., Any], tiny_lm: Any) -> None:
+    tiny_lm.model.save_pretrained("model")
+    tiny_lm.tokenizer.save_pretrained("model")
+    Path("suffixes.txt").write_text("\n".join(f"{n} plus one is" for n in ["one", "two", "three", "five"]))
+    Path("templates.txt").write_text("you are {} .\nact as {a} {} person .\n")
+    settings = ["steps=2", "rank=2", "rows=2", "max_texts=4", "continued=0", "edited=0,1", "targets=[2]"]
+    small = [
+        *("--model", "model", "--templates", "templates.txt", "--suffixes", "suffixes.txt"),
+        *("--strengths", "native", "--sweep", "0.1", "--neutral-samples", "8", "--max-new-tokens", "2"),
+        *("--toward", "kind", "--away", "cruel", "--method", "shift"),
+        *(word for one in settings for word in ("--set", f"shift.{one}")),
+    ]
+    estimated = invoke("steer", *small, "--estimate").stdout
+    assert "of it training" in estimated
+    told = json.loads(invoke("steer", *small, "--name", "trained", "--json").stdout)
+    assert told["status"] == "finished"
+    methods = next(one for one in told["readings"] if one["name"] == "methods")["table"]
+    assert [(row["method"], row["dial"].split(",")[0]) for row in methods] == [
+        ("shift", "rank 2 on 4 Linears")
+    ]
+    shown = invoke("show", "runs/trained/dial").stdout
+    assert (
+        "edits: LowRank on 4 Linears (model.layers.0.self_attn.o_proj to model.layers.1.mlp.down_proj)"
+        in shown
+    )
+    assert "best step: 2" in shown

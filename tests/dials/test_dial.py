@@ -186,3 +186,19 @@ def test_a_dial_for_a_block_or_width_that_is_not_there_is_refused(tiny_lm) -> No
         Dial.from_vector(torch.tensor([1.0, float("nan")]), 0)
     with pytest.raises(UsageError, match="at least one edit"):
         Dial(())
+
+
+def test_a_dial_says_its_edits_in_a_line_however_many_they_are(tiny_lm) -> None:
+    def low_rank(block: int, rank: int = 2) -> LowRank:
+        basis = torch.linalg.qr(torch.randn(8, rank))[0]
+        return LowRank(f"model.layers.{block}.o_proj", basis, basis, FreeCore(torch.eye(rank)))
+
+    assert Dial((low_rank(0), low_rank(1))).in_words == (
+        "rank 2 on model.layers.0.o_proj; rank 2 on model.layers.1.o_proj"
+    )
+    many = Dial(tuple(low_rank(block) for block in range(40)))
+    assert many.in_words == "rank 2 on 40 Linears, model.layers.0.o_proj to model.layers.39.o_proj"
+    assert many.in_words in repr(many)
+    assert many.in_words in many._repr_html_()
+    mixed = Dial((AddVector(1, torch.ones(8)), *(low_rank(block, 1 + block) for block in range(3))))
+    assert mixed.in_words.startswith("vector at block 1 (norm 2.83); rank 1 to 3 on 3 Linears, ")

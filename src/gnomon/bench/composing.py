@@ -9,7 +9,7 @@ from gnomon.bench import readings, words
 from gnomon.bench.asking import labels as labels_of
 from gnomon.bench.measure import Measured
 from gnomon.bench.settings import Settings
-from gnomon.runs import Column, Reading
+from gnomon.runs import Column, Reading, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +145,17 @@ def _methods(measured: Sequence[Measured]) -> Reading:
 
     table = pd.DataFrame(
         [
-            {"method": one.method, "dial": "; ".join(map(str, one.dial.edits)), "recovery": one.recovery}
+            {
+                "method": one.method,
+                "dial": one.dial.in_words,
+                "recovery": one.recovery,
+                "turned_down": "" if one.dial.is_prompt else ("yes" if one.turned_down else "no"),
+                "notes": "; ".join(
+                    f"{key} {number(value) if isinstance(value, float) else value}"
+                    for key, value in one.dial.notes.items()
+                    if key != "method"
+                ),
+            }
             for one in measured
         ]
     )
@@ -154,10 +164,17 @@ def _methods(measured: Sequence[Measured]) -> Reading:
         title="How the dials were found",
         sentence=(
             "Recovery is the share of the personas' gap at the reading block that a matched dial reproduces on validation "
-            "suffixes; the preferred dial recovers most, and no label was used."
+            "suffixes; the preferred dial recovers most, and dials that had to be turned down (they bring about refusals) "
+            "come behind all others. No label was used."
         ),
         table=table.astype({"recovery": float}),
-        columns=(Column("method"), Column("dial"), Column("recovery", decimals=2)),
+        columns=(
+            Column("method"),
+            Column("dial"),
+            Column("recovery", decimals=2),
+            Column("turned_down"),
+            Column("notes"),
+        ),
     )
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gnomon.bench import turning
 from gnomon.bench.asking import labels as labels_of
 from gnomon.bench.comparing import ROWS, scored_rows
 from gnomon.bench.composing import Seed, compose, tables_of
 from gnomon.bench.measure import Measured, measure
 from gnomon.bench.opening import check_identity, open_model, open_questions, open_run
 from gnomon.bench.settings import Settings
-from gnomon.runs import Generation, Reading, Run
+from gnomon.runs import Reading, Run
 from gnomon.runs import progress as default_progress
 
 if TYPE_CHECKING:
-    from gnomon.dials import Dial
     from gnomon.lm import LM
-    from gnomon.questions import Questions
     from gnomon.runs import Progress
 
 
@@ -84,8 +84,20 @@ def _measure_model(
     shown = preferred or seeds[0].measured[0]
     key = settings.strengths[0]
     strength = shown.usable(key)
-    with progress("writing examples", None):
-        examples = _examples(run, stem, settings, lm, questions, shown.method, strength.dial)
+    folder = run.folder / ("dial" if not several else f"dial-{stem}")
+    asked = turning.choose(settings, questions, lm)
+    with progress("turning the dial", None):
+        answers = run.once(
+            f"{stem}/turning", lambda: turning.turned(lm, strength.dial, asked, settings.max_new_tokens)
+        )
+    chat = f"gnomon chat --model {shlex.quote(settings.model)} --dial {shlex.quote(str(folder))}"
+    examples = turning.reading(
+        asked,
+        answers,
+        shown.method,
+        (settings.toward, settings.away),
+        command="" if preferred is None else chat,
+    )
     found = compose(settings, questions, seeds, shown, tables, examples)
     for reading in found:
         run.add(_of_model(reading, settings.model, place) if several else reading)
@@ -93,45 +105,7 @@ def _measure_model(
         notes = {**preferred.dial.notes, "recovery": preferred.recovery, "strength": key}
         if found[0].headline is not None:
             notes["Steering F1"] = str(found[0].headline)
-        folder = run.folder / ("dial" if not several else f"dial-{stem}")
         replace(strength.dial, notes=notes).save(folder)
-
-
-def _examples(
-    run: Run, stem: str, settings: Settings, lm: LM, questions: Questions | None, method: str, dial: Dial
-) -> Reading:
-    """Continuations at -1, 0 and +1 of the shown dial."""
-    prompts = list(settings.examples) or _example_prompts(questions)
-
-    def write() -> dict[str, Any]:
-        texts = {}
-        for alpha, label in ((-1.0, "-1"), (0.0, "0"), (1.0, "+1")):
-            with dial.at(alpha, lm):
-                texts[label] = lm.generate(prompts, max_new_tokens=settings.max_new_tokens)
-        return texts
-
-    texts = run.once(f"{stem}/examples", write)
-    return Reading(
-        name="examples",
-        title="What the model writes",
-        sentence=f"Likeliest continuations with the dial of {method} at -1, 0 and +1.",
-        generations=tuple(
-            Generation(
-                prompt if isinstance(prompt, str) else prompt.user,
-                {label: texts[label][index] for label in ("-1", "0", "+1")},
-            )
-            for index, prompt in enumerate(prompts)
-        ),
-    )
-
-
-def _example_prompts(questions: Questions | None) -> list[Any]:
-    """Four target questions of different clusters and a control; without questions, two openings."""
-    if questions is None:
-        return ["Tell me about your day.", "What should I do if I break something that is not mine?"]
-    by_cluster = {question.cluster: question.prompt for question in reversed(list(questions.targets))}
-    targets = list(by_cluster.values())[::-1][:4]
-    return [*targets, *(question.prompt for question in questions.controls[:1])]
 
 
 def _of_model(reading: Reading, model: str, place: int) -> Reading:

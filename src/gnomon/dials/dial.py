@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gnomon.dials.edits import AddVector, LowRank, Prefix
+from gnomon.dials.edits import AddVector, LowRank, Prefix, in_words
 from gnomon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,6 +100,11 @@ class Dial:
     def is_prompt(self) -> bool:
         """Whether the dial is a prompt and nothing else: it has two positions and no strength."""
         return all(isinstance(edit, Prefix) for edit in self.edits)
+
+    @property
+    def in_words(self) -> str:
+        """The edits in a line, which stays short however many Linears are edited."""
+        return in_words(self.edits)
 
     def bound(self, lm: LM) -> Dial:
         """The same dial, made for `lm`: records the model's two identities and refers to it weakly."""
@@ -244,7 +249,7 @@ class Dial:
         return from_pretrained(name_or_path, revision=revision, token=token)
 
     def __repr__(self) -> str:
-        return f"Dial({self.name!r}, {'; '.join(str(edit) for edit in self.edits)}; scale: {self.scale})"
+        return f"Dial({self.name!r}, {self.in_words}; scale: {self.scale})"
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -253,7 +258,7 @@ class Dial:
         rows = {
             "words": words,
             "model": self.base_model or "-",
-            "edits": "; ".join(str(edit) for edit in self.edits),
+            "edits": self.in_words,
             "scale": str(self.scale),
             **{key: str(value) for key, value in self.notes.items()},
         }

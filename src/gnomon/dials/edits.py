@@ -5,7 +5,7 @@ Each says what it adds at one coefficient; where (which rows and positions) is t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -138,3 +138,14 @@ class Prefix:
 
     def __str__(self) -> str:
         return f"prompt {self.toward!r} / {self.away!r}"
+
+
+def in_words(edits: Sequence[AddVector | LowRank | Prefix]) -> str:
+    """The edits in a line: more than two low-rank edits by their rank, their number, and the first and last Linear."""
+    low_rank = [edit for edit in edits if isinstance(edit, LowRank)]
+    if len(low_rank) <= 2:
+        return "; ".join(map(str, edits))
+    ranks = sorted({edit.core.rank for edit in low_rank})
+    rank = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
+    together = f"rank {rank} on {len(low_rank)} Linears, {low_rank[0].module} to {low_rank[-1].module}"
+    return "; ".join([*(str(edit) for edit in edits if not isinstance(edit, LowRank)), together])

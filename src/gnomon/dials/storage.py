@@ -213,7 +213,7 @@ def _card(dial: Dial) -> str:
     return (
         f"---\n{tag}library_name: gnomon\ntags: [steering, gnomon-dial]\n---\n\n# {dial.name}\n\n"
         f"A gnomon dial {words}, for `{dial.base_model or 'an unrecorded model'}`.\n\n"
-        f"- edits: {'; '.join(str(edit) for edit in dial.edits)}\n- scale: {dial.scale}\n{notes}\n"
+        f"- edits: {dial.in_words}\n- scale: {dial.scale}\n{notes}\n"
         "```\nfrom gnomon import LM, Dial\n\n"
         f'lm = LM.load("{dial.base_model}")\n'
         'with lm.steer(Dial.from_pretrained("this folder"), +1):\n    print(lm.generate("..."))\n```\n'
