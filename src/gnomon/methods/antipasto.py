@@ -88,8 +88,8 @@ class AntiPaSTO:
     coherence_ramp: tuple[float, float] = (0.0, 0.2)
     monotonic_ramp: tuple[float, float] = (0.0, 0.2)
     focus_ramp: tuple[float, float] = (0.0, 0.2)
-    pairs_per_step: int = 7
-    accumulation: int = 2
+    pairs_per_step: int = 16
+    accumulation: int = 1
     epochs: int = 30
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
@@ -251,7 +251,7 @@ class AntiPaSTO:
 
 
 CODE = AntiPaSTO()
-PUBLISHED = replace(CODE, name="antipasto-published", defects=True)
+PUBLISHED = replace(CODE, name="antipasto-published", pairs_per_step=7, accumulation=2, defects=True)
 PAPER = AntiPaSTO(
     name="antipasto-paper",
     loss_depth=0.9,
@@ -278,8 +278,8 @@ def oriented(lm: LM, dial: Dial, pairs: Pairs, states: PairStates, block: int) -
     kept = [index for index, held in enumerate(pairs.validation) if held]
     prompts = [side[index] for side in (pairs.toward, pairs.away, pairs.plain) for index in kept]
     with lm.steer(dial, [alpha for alpha in (1.0, -1.0) for _ in prompts]):
-        plus, minus = lm.residuals(prompts * 2, blocks=[block])[:, 0].split(len(prompts))
-    along = (plus - minus) / 2 @ states.half_gap(block, validation=True)
+        moved = lm.residuals(prompts * 2, blocks=[block])[:, 0]
+    along = (moved[: len(prompts)] - moved[len(prompts) :]) / 2 @ states.half_gap(block, validation=True)
     turned = bool(along.mean() < 0)
     agreeing = float(((along > 0) != turned).float().mean())
     notes = {

@@ -112,10 +112,10 @@ class AntiPaSTOObjective:
                 compared=batch.compared.flatten(),
             )
         if coherence is not None and compares:
-            variation = terms.total_variation.unflatten(0, (2, -1))
+            variation = terms.total_variation.view(2, -1)
             found["coherence"] = self._coherence(batch, variation, coherence)
         if monotonic:
-            scores = batch.predictions.mean_scores(terms.log_prob.unflatten(0, (2, -1)))
+            scores = batch.predictions.mean_scores(terms.log_prob.view(2, -1))
             changes = scores[:, : batch.n] - scores[:, batch.n :] - batch.preference
             threshold = monotonic_threshold(
                 batch.entropy, scale=self._terms.threshold_scale, offset=self._terms.threshold_offset
@@ -129,8 +129,10 @@ class AntiPaSTOObjective:
         plus, minus = (gaps @ self._basis).unbind()
         if self._terms.projection == SYMLOG:
             return antiparallel_loss(batch.inside, plus, minus, batch.sigma).mean()
-        norms = torch.linalg.vector_norm(gaps - batch.gap, dim=-1).unbind()
-        return projection_loss(batch.inside, plus, minus, *norms, batch.sigma, softness=softness).mean()
+        norms: Tensor = torch.linalg.vector_norm(gaps - batch.gap, dim=-1)
+        return projection_loss(
+            batch.inside, plus, minus, norms[0], norms[1], batch.sigma, softness=softness
+        ).mean()
 
     def _coherence(
         self, batch: PairBatch, variation: Float[Tensor, "copy prediction"], weight: float

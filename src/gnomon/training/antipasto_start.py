@@ -52,7 +52,8 @@ class Stream:
     @classmethod
     def read(cls, lm: LM, toward: Sequence[list[int]], away: Sequence[list[int]]) -> Stream:
         """At the last token of every row."""
-        return cls(*_last_tokens(lm, [*toward, *away]).split(len(toward)))
+        states = _last_tokens(lm, [*toward, *away])
+        return cls(states[: len(toward)], states[len(toward) :])
 
 
 def published_rows(rows: Sequence[list[int]], per_batch: int) -> list[list[int]]:

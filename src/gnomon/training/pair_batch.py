@@ -185,4 +185,5 @@ class _Where:
         elif predictions:
             last = states[self.last].squeeze(2)
         weight = self.weight.to(tail.device)
-        return (tail.float().unflatten(1, weight.shape[:2]) * weight).sum(2), last
+        rows = tail.float().view(len(tail), *weight.shape[:2], -1)
+        return (rows * weight).sum(2), last
