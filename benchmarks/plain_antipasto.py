@@ -49,7 +49,9 @@ class PlainAntiPaSTO:
         self.model = model
         self.linears = linears
         self.bases = bases
-        self.parameters = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
+        self.parameters = {
+            name: value.detach().clone().requires_grad_() for name, value in parameters.items()
+        }
         self.basis = basis.to(model.device)
         self.pairs = batches
         self.block = block
@@ -99,7 +101,13 @@ class PlainAntiPaSTO:
         return losses
 
     def projection(
-        self, states_0: Tensor, states_plus: Tensor, states_minus: Tensor, joint: Tensor, n: int, softness: float
+        self,
+        states_0: Tensor,
+        states_plus: Tensor,
+        states_minus: Tensor,
+        joint: Tensor,
+        n: int,
+        softness: float,
     ) -> Tensor:
         last = joint * (joint.flip(1).cumsum(1).flip(1) <= self.last_tokens)
         last = (last / last.sum(1, keepdim=True)).unsqueeze(2)
@@ -116,7 +124,9 @@ class PlainAntiPaSTO:
         product = 1.0
         for change, whole in ((change_plus, gap_plus - gap_0), (change_minus, gap_minus - gap_0)):
             v, reference = change / sigma, inside / sigma
-            cosine = (v * reference).sum(1) / (v.norm(dim=1).clamp(min=1e-6) * reference.norm(dim=1).clamp(min=1e-6))
+            cosine = (v * reference).sum(1) / (
+                v.norm(dim=1).clamp(min=1e-6) * reference.norm(dim=1).clamp(min=1e-6)
+            )
             focus = (change.norm(dim=1) / whole.norm(dim=1).clamp(min=1e-3)).clamp(1e-6, 1.0)
             product = product * cosine * focus ** (1 - softness)
         z = 30 * product
@@ -151,9 +161,9 @@ class PlainAntiPaSTO:
             base = self.bases[index]
             U, V, S = (tensor.to(self.model.device) for tensor in (base.U, base.V, base.S))
             rotation, stretched = self.rotation(index, alpha), S + alpha * self.parameters["dS"][index]
-            return lambda module, args, output: output + (
-                (args[0] @ V @ rotation * stretched - args[0] @ V * S) @ U.mT
-            ).to(output.dtype)
+            return lambda module, args, output: (
+                output + ((args[0] @ V @ rotation * stretched - args[0] @ V * S) @ U.mT).to(output.dtype)
+            )
 
         handles = [self.layers[self.block].register_forward_hook(keep)]
         if alpha is not None:

@@ -24,7 +24,7 @@ from gnomon.errors import UsageError
 
 VECTOR_METHODS = ("mean-difference", "pca", "probe", "act-add")
 PROMPT_METHODS = ("prompting", "engineered-prompting")
-TRAINED_METHODS = ("shift",)
+TRAINED_METHODS = ("shift", "antipasto", "antipasto-paper", "antipasto-published")
 ALL_METHODS = (*PROMPT_METHODS, *VECTOR_METHODS, *TRAINED_METHODS, "random")
 QUICK_METHODS = (*PROMPT_METHODS, *VECTOR_METHODS, "random")
 """What is measured where no method is named: all that need no training."""

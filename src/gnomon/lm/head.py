@@ -118,9 +118,7 @@ class DenseHead(Head):
         """The model's logits, from the head's input."""
         return self.part(normed, 0, self.vocabulary)
 
-    def part(
-        self, normed: Float[Tensor, "*any d_head"], first: int, end: int
-    ) -> Float[Tensor, "*any word"]:
+    def part(self, normed: Float[Tensor, "*any d_head"], first: int, end: int) -> Float[Tensor, "*any word"]:
         """The logits of the tokens from `first` to before `end`."""
         bias = None if self._bias is None else self._bias[first:end]
         return self._finished(linear(normed, self._weight[first:end], bias))
@@ -136,7 +134,9 @@ class DenseHead(Head):
 def _dense(embeddings: nn.Module) -> bool:
     """Whether the weight is a matrix in memory that is used as it is: not quantised, offloaded or wrapped."""
     return (
-        type(embeddings) is nn.Linear and embeddings.weight.is_floating_point() and not embeddings.weight.is_meta
+        type(embeddings) is nn.Linear
+        and embeddings.weight.is_floating_point()
+        and not embeddings.weight.is_meta
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gnomon.errors import UsageError
 from gnomon.methods.act_add import ActAdd
+from gnomon.methods.antipasto import CODE, PAPER, PUBLISHED, AntiPaSTO
 from gnomon.methods.configured import configured
 from gnomon.methods.mean_difference import MeanDifference
 from gnomon.methods.pca import PCA
@@ -49,6 +50,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "probe": LogisticProbe(),
         "act-add": ActAdd(),
         "shift": Shift(),
+        **{preset.name: preset for preset in (CODE, PAPER, PUBLISHED)},
         "random": RandomDirection(),
     }
 )
@@ -69,6 +71,7 @@ __all__ = [
     "METHODS",
     "PCA",
     "ActAdd",
+    "AntiPaSTO",
     "EngineeredPrompting",
     "LogisticProbe",
     "MeanDifference",

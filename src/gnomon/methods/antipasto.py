@@ -104,7 +104,9 @@ class AntiPaSTO:
                 raise UsageError(f"{name} is {getattr(self, name)}; give at least 1")
         for name in ("edited_from", "loss_depth"):
             if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; give a share of the depth from 0 to below 1")
+                raise UsageError(
+                    f"{name} is {getattr(self, name)}; give a share of the depth from 0 to below 1"
+                )
         for name, known in (("subspace", SUBSPACES), ("projection", PROJECTIONS)):
             if getattr(self, name) not in known:
                 raise UsageError(
@@ -113,7 +115,9 @@ class AntiPaSTO:
         for name in ("coherence_ramp", "monotonic_ramp", "focus_ramp"):
             begin, end = getattr(self, name)
             if not 0 <= begin <= end <= 1:
-                raise UsageError(f"{name} is {begin, end}; give two rising shares of the steps, like (0, 0.2)")
+                raise UsageError(
+                    f"{name} is {begin, end}; give two rising shares of the steps, like (0, 0.2)"
+                )
 
     def fit(
         self,

@@ -49,7 +49,8 @@ class Edited:
         linears = lm.linears()
         self._linears = [linears[base.module] for base in bases]
         self._read = [
-            base.V.to(lm.device_of(linear), lm.dtype) for base, linear in zip(bases, self._linears, strict=True)
+            base.V.to(lm.device_of(linear), lm.dtype)
+            for base, linear in zip(bases, self._linears, strict=True)
         ]
         self._outputs = _by_width([base.U.mT.to(lm.device) for base in bases])
         self._alphas = torch.tensor(ALPHAS, device=lm.device)
@@ -117,7 +118,9 @@ class Edited:
         return self._acting[part].to(like.device).reshape(*like.shape[:-1], 1)
 
 
-def _by_width(outputs: Sequence[Float[Tensor, "r _"]]) -> list[tuple[list[int], Float[Tensor, "module r d_out"]]]:
+def _by_width(
+    outputs: Sequence[Float[Tensor, "r _"]],
+) -> list[tuple[list[int], Float[Tensor, "module r d_out"]]]:
     """Output bases of equal width, stacked, and whose they are."""
     members: dict[int, list[int]] = {}
     for index, basis in enumerate(outputs):

@@ -151,7 +151,15 @@ class _Where:
     both: Places
 
     @classmethod
-    def of(cls, layout: Layout, predictions: Predictions, block: int, last: int, last_tokens: int, device: torch.device) -> _Where:
+    def of(
+        cls,
+        layout: Layout,
+        predictions: Predictions,
+        block: int,
+        last: int,
+        last_tokens: int,
+        device: torch.device,
+    ) -> _Where:
         joint = predictions.joint.sum(1)
         length = torch.tensor([len(row) for row in layout.rows])
         back = torch.arange(last_tokens, 0, -1)

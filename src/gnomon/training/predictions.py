@@ -85,7 +85,6 @@ class Predictions:
             compared_by=number[self.compared_by],
         )
 
-
     def on(self, device: torch.device) -> Predictions:
         """With what is indexed in every step on a device; which tokens they are stays on the CPU."""
         names = ("joint", "scored_by", "share", "compared_by")

@@ -20,6 +20,7 @@ Head = Callable[[Tensor], Tensor]
 """From hidden states `[position, d_model]` to logits `[position, vocabulary]`, each position by itself; softcapping and
 whatever else belongs to the logits is inside."""
 
+
 @runtime_checkable
 class DenseHead(Protocol):
     """A head that can give the logits of a part of the vocabulary."""
