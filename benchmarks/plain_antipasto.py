@@ -1,7 +1,7 @@
 """AntiPaSTO's objective as its text would be coded: three whole forwards per step, full logits, nothing kept or shared.
 
-What `gnomon.training.antipasto` is compared with, for its numbers (tests) and its speed and memory (`training.py`). It takes
-the singular bases, the first parameters and the batches from there, and nothing else. Source: Clark, arXiv 2601.07473.
+What `gnomon.training.antipasto` is compared with, for its numbers (tests) and its speed and memory (`training.py`). It
+takes the singular bases, the first parameters and the batches from there. Source: Clark, arXiv 2601.07473.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Packed(Layout):
     """A layout of one part, whose rows are lines: one per copy and group, padded on the right.
 
-    In a line the group's beginning is followed by the rest of every row of the group; every rest goes on from the beginning.
+    In a line the group's beginning is followed by the rest of every row of the group, which goes on from the beginning.
     """
 
     def __init__(

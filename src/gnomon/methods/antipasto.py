@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AntiPaSTO:
-    """Rotated singular directions of the Linears that write to the residual stream; presets are `CODE`, `PAPER`, `PUBLISHED`.
+    """Rotated singular directions of the Linears that write to the residual stream.
+
+    The presets are `CODE` (which this class's own values are), `PAPER` and `PUBLISHED`.
 
     Attributes:
         name: What tables call it.
@@ -240,7 +242,8 @@ class AntiPaSTO:
         first, block = int(self.edited_from * depth), int(self.loss_depth * depth)
         if first > block:
             raise UsageError(
-                f"the edits begin at block {first} and the loss is read at block {block}; give an edited_from below loss_depth"
+                f"the edits begin at block {first} and the loss is read at block {block}; give an edited_from below "
+                "loss_depth"
             )
         # In a very shallow model the loss is read behind the only edited block.
         return first, max(first, block - 1), block

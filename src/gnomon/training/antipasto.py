@@ -1,7 +1,7 @@
 """The objective of AntiPaSTO: both signs turn the gap between two personas along itself, coherently and in order.
 
-Clark, arXiv 2601.07473, and its public code. Knows recorded pairs and edited Linears; how the edits begin, and how long they
-are trained, it is told.
+Clark, arXiv 2601.07473, and its public code. Knows recorded pairs and edited Linears; how the edits begin, and for how
+long they are trained, is decided elsewhere.
 """
 
 from __future__ import annotations

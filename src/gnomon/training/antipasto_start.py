@@ -36,9 +36,9 @@ SUBSPACES = (TASK_SUPPRESSED_WRITE, TASK_WRITE_NOT_HEAD)
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """The residual stream at one token of every pair: `[pair, L + 1, d_model]`, what enters each block, then what leaves the last.
+    """The residual stream at one token of every pair: what enters each of the L blocks, then what leaves the last.
 
-    float32, on the CPU.
+    `toward`, `away`: `[pair, L + 1, d_model]`, float32, on the CPU.
     """
 
     toward: Float[Tensor, "pair place d_model"]

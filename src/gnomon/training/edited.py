@@ -110,7 +110,7 @@ class Edited:
         return hook
 
     def _acts(self, part: Part, like: Tensor) -> Tensor:
-        """0 where an edit does not act, at sequences' first tokens (nobody sees padding), else 1; broadcasts over the rank."""
+        """0 at sequences' first tokens (and at padding, which nobody sees), else 1; broadcasts over the rank."""
         if part not in self._acting:
             ones = torch.ones(len(ALPHAS), device=like.device, dtype=self.lm.dtype)
             self._acting[part] = part.coefficients(ones, first_token=False)

@@ -6,7 +6,7 @@ Knows pairs and a model's blocks and head; knows nothing of the weights of losse
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch

@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,4 +63,4 @@ def _even(items: Sequence[int], size: int) -> list[list[int]]:
     """Runs of at most `size` whose sizes differ by at most one."""
     count = -(-len(items) // size)
     bounds = [len(items) * place // count for place in range(count + 1)] if count else [0]
-    return [list(items[begin:end]) for begin, end in zip(bounds, bounds[1:], strict=False)]
+    return [list(items[begin:end]) for begin, end in pairwise(bounds)]
