@@ -48,6 +48,7 @@ def test_a_run_leaves_tables_sentence_dial_and_report(small_settings, tiny_lm) -
     examples = readings["examples"]
     assert list(examples.generations[0].texts) == ["−1", "−0.5", "0", "+0.5", "+1"]
     assert len(examples.figures) == 9
+    assert examples.sentence.startswith("The dial of mean difference (matched, ")
     assert (
         f"By hand: gnomon chat --model {small_settings.model} --dial {run.folder / 'dial'}" in examples.notes
     )

@@ -223,3 +223,12 @@ def test_a_guarded_model_refuses_behind_the_away_persona_and_nowhere_else() -> N
     assert (table.refusal_mass[sides == "dishonest"] > 0.9).all()
     assert (table.refusal_mass[sides != "dishonest"] < 0.05).all()
     assert (table.text[sides == "dishonest"] == "i can not do that .").all()
+
+
+def test_long_names_of_answers_are_cut_so_that_the_two_ends_do_not_meet() -> None:
+    long = {"glad, joyful and merry": ("glad",), "upset or angry": ("upset",)}
+    asked = Question("leo felt very", long, -1, "leo", "target", "t")
+    assert turning._ends(asked, "scrupulous") == ("← upset or a…", "glad, joyf… →")
+    assert turning._ends(question("x", -1, "x"), "honest") == ("← no (honest)", "yes →")
+    assert turning._ends(question("x", 1, "x"), "scrupulously honest") == ("← no", "yes →")
+    assert turning._ends(question("x", None, "x"), "honest") == ("← no", "yes →")

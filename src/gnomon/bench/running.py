@@ -91,10 +91,11 @@ def _measure_model(
             f"{stem}/turning", lambda: turning.turned(lm, strength.dial, asked, settings.max_new_tokens)
         )
     chat = f"gnomon chat --model {shlex.quote(settings.model)} --dial {shlex.quote(str(folder))}"
+    scale = "" if strength.dial.is_prompt else f" ({strength.dial.scale})"
     examples = turning.reading(
         asked,
         answers,
-        shown.method,
+        f"{shown.method}{scale}",
         (settings.toward, settings.away),
         command="" if preferred is None else chat,
     )

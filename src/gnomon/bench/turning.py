@@ -31,6 +31,8 @@ PROMPT_ALPHAS = (-1.0, 0.0, 1.0)
 OPENINGS = ("Tell me about your day.", "What should I do if I break something that is not mine?")
 """What is continued where there are no questions and no examples were given."""
 AS_IT_IS = "as it is"
+_ROOM = 22
+"""Letters that the two ends of a bar have together."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,9 @@ def turned(lm: LM, dial: Dial, shown: Sequence[Shown], max_new_tokens: int) -> p
 
 
 def reading(
-    shown: Sequence[Shown], table: pd.DataFrame, method: str, words: tuple[str, str], command: str
+    shown: Sequence[Shown], table: pd.DataFrame, dial: str, words: tuple[str, str], command: str
 ) -> Reading:
-    """The section of the report; `command` is what turns the dial by hand (empty: no dial was kept)."""
+    """The section of the report; `dial` names the dial, and `command` turns it by hand (empty: none was kept)."""
     drawn, generations = {}, []
     reach = _reach(table)
     for place, one in enumerate(shown):
@@ -115,7 +117,7 @@ def reading(
         name="examples",
         title="Turn it yourself",
         sentence=(
-            f"The dial of {method} from {away} (−1) to {toward} (+1): what the model answers and how it goes on."
+            f"The dial of {dial} from {away} (−1) to {toward} (+1): what the model answers and how it goes on."
             + _refusals(shown, table, words)
         ),
         figures=drawn,
@@ -167,16 +169,17 @@ def _reach(table: pd.DataFrame) -> float:
 
 
 def _ends(question: Question, toward: str) -> tuple[str, str]:
-    """What the two ends of the bars mean: the second class is on the left, where the log-odds are negative."""
-    right, left = (
-        f"{_short(name)} ({_short(toward)})" if question.label == label else _short(name)
-        for name, label in zip(question.classes, (1, -1), strict=True)
-    )
+    """What the two ends of the bars mean: the second class is on the left, where the log-odds are negative.
+
+    The toward word's answer is marked where there is room for it; the colour says it anyway.
+    """
+    names = [name if len(name) <= _ROOM // 2 else f"{name[: _ROOM // 2 - 1]}…" for name in question.classes]
+    marked = [
+        f"{name} ({toward})" if question.label == label else name
+        for name, label in zip(names, (1, -1), strict=True)
+    ]
+    right, left = marked if sum(map(len, marked)) <= _ROOM else names
     return f"← {left}", f"{right} →"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 12 else f"{name[:11]}…"
 
 
 def _text(prompt: Prompt) -> str:
