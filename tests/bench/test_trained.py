@@ -18,6 +18,7 @@ from gnomon.bench.running import bench, steer
 from gnomon.dials import Dial, LowRank
 from gnomon.runs import Run
 
+pytestmark = pytest.mark.filterwarnings("ignore:the 24 suffixes are alike")
 STEPS = 140
 QUICK = {"rank": 8, "continued": 0, "steps": STEPS, "sides": "both"}
 

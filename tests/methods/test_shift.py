@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +15,16 @@ from typing import Any
 import pytest
 import torch
 
-from gnomon.contrast import Contrast, PairStates, read_pairs
+from gnomon.contrast import Contrast, PairStates, read_pairs, suffix_diversity
 from gnomon.dials import Dial
 from gnomon.errors import Failure, UsageError
 from gnomon.lm import LM
 from gnomon.methods import Shift, Trained, named
 from gnomon.methods.shift import sides_to_imitate, sides_without_refusal
+from gnomon.methods.trained import diversity_of
 from gnomon.training.texts import PersonaStates
 
+pytestmark = pytest.mark.filterwarnings("ignore:the 12 suffixes are alike")
 SMALL = {"rank": 8, "continued": 0, "rows": 6, "steps": 6, "sides": "both", "edited": (0, 1), "targets": (2,)}
 
 
@@ -208,6 +211,24 @@ def test_the_dial_says_how_it_was_found(tiny_lm, tiny_contrast, tiny_states) -> 
     assert known.items() <= dial.notes.items()
     assert json.loads(json.dumps(dial.notes)) == dial.notes
     dial.check(tiny_lm, strict=True)
+
+
+def test_suffixes_that_are_alike_are_warned_of_and_the_dial_remembers(
+    tiny_lm, tiny_contrast, tiny_states
+) -> None:
+    with pytest.warns(
+        UserWarning, match=r"^the 12 suffixes are alike: .*; add suffixes of other kinds"
+    ) as warned:
+        dial = Shift(**SMALL).fit(tiny_lm, tiny_contrast, states=tiny_states)
+    assert warned[0].filename == __file__  # where the user called
+    pairs = tiny_contrast.resolve(tiny_lm)
+    assert dial.notes["suffix diversity"] == round(suffix_diversity(pairs.plain).words, 1) < 40
+
+
+def test_diverse_suffixes_are_not_warned_of(touchstone: SimpleNamespace) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert diversity_of(touchstone.pairs) == touchstone.dial.notes["suffix diversity"] > 40
 
 
 def test_of_several_trainings_the_best_validation_is_kept(

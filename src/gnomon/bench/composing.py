@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gnomon.bench import readings, words
 from gnomon.bench.asking import labels as labels_of
 from gnomon.bench.measure import Measured
+from gnomon.bench.pairs import pairs_reading
 from gnomon.bench.settings import Settings
 from gnomon.runs import Column, Reading, number
 
@@ -65,7 +66,7 @@ def compose(
         first = [_unscored(settings, seeds[0].measured, shown)]
     else:
         first = _scored(settings, questions, seeds, shown, tables)
-    return [*first, examples, readings.pairs_reading(seeds[0].states), _methods(seeds[0].measured)]
+    return [*first, examples, pairs_reading(seeds[0].states), _methods(seeds[0].measured)]
 
 
 def _scored(

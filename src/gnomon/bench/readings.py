@@ -18,7 +18,6 @@ from gnomon.stats import Interval, holm
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gnomon.contrast import PairStates
 
 UNIT = "dilemmas"
 """What a cluster of target questions is called."""
@@ -219,36 +218,6 @@ def sweep_reading(
         table=table,
         columns=(Column("method"), Column("kl", "KL", "nats", 3), Column("f1", "Steering F1", "%", 0)),
         figures={"f1_against_kl": figure},
-    )
-
-
-def pairs_reading(states: PairStates) -> Reading:
-    """How consistently the validation pairs are separated, block by block."""
-    import pandas as pd
-
-    from gnomon.report import figures
-
-    consistency = states.consistency()
-    block = states.reading_block
-    table = pd.DataFrame({"block": range(len(consistency)), "consistency": consistency})
-    figure = figures.per_block(
-        {"consistency": consistency},
-        title="Consistency of the contrast pairs",
-        y="mean cosine with the mean difference",
-        chosen=block,
-        caption="Validation pairs; 1: all pairs differ along one direction. The marked block is read and edited.",
-    )
-    n = int(states.validation.sum())
-    return Reading(
-        name="pairs",
-        title="The contrast pairs",
-        sentence=(
-            f"{len(states.validation)} pairs, {n} of them kept for validation; they agree most at block {block} "
-            f"(mean cosine {consistency[block]:.2f})."
-        ),
-        table=table,
-        columns=(Column("block"), Column("consistency", decimals=3)),
-        figures={"consistency": figure},
     )
 
 

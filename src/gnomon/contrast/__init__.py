@@ -4,6 +4,7 @@ Knows models by their token ids and the touchstone's name; knows nothing of dial
 """
 
 from gnomon.contrast.contrast import REQUEST, Contrast
+from gnomon.contrast.diversity import SuffixDiversity, suffix_diversity
 from gnomon.contrast.lines import packaged, read_lines
 from gnomon.contrast.pairs import Pairs
 from gnomon.contrast.states import PairStates, read_pairs
@@ -14,9 +15,11 @@ __all__ = [
     "Contrast",
     "PairStates",
     "Pairs",
+    "SuffixDiversity",
     "article",
     "fill",
     "packaged",
     "read_lines",
     "read_pairs",
+    "suffix_diversity",
 ]

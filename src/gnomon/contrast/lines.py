@@ -1,6 +1,7 @@
 """Lists of lines: the packaged persona templates and suffixes, and text files with one line each.
 
-The packaged suffixes are bits of facts, questions, tasks, stories and small talk; none speaks of values.
+The packaged suffixes are facts, questions, requests, bare situations, abilities, preferences, arithmetic, begun answers,
+stories, small talk and code, most of them broken off; none speaks of a value, asks what should be done, or answers that.
 """
 
 from __future__ import annotations

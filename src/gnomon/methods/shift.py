@@ -18,6 +18,7 @@ from gnomon.dials import Dial, LowRank
 from gnomon.dials.strength import NOTABLE_REFUSAL
 from gnomon.errors import UsageError
 from gnomon.methods.direction import states_of
+from gnomon.methods.trained import diversity_of
 from gnomon.runs import Progress
 from gnomon.runs import progress as default_progress
 from gnomon.training.cores import FreeCores
@@ -92,6 +93,7 @@ class Shift:
         """
         states = states_of(lm, contrast, states, seed)
         pairs = contrast.resolve(lm, seed=seed)
+        diversity = diversity_of(pairs)
         (first, last), blocks = self._blocks(lm, states)
         with progress("writing texts", None):
             texts = texts_of(
@@ -142,6 +144,7 @@ class Shift:
             "cosine of the personas' shifts": round(wanted.cosine(0), 3),
             "rank": bases[0].U.shape[1],
             "texts": len(texts),
+            "suffix diversity": diversity,
             "validation loss": round(best.best, 4),
             "best step": best.best_step,
         }

@@ -1,13 +1,19 @@
-"""What methods that train have beyond `Method`: a folder to resume from, and progress. Knows no objective."""
+"""What methods that train have beyond `Method`: a folder to resume from, progress, and a look at the suffixes.
+
+Knows no objective.
+"""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from gnomon.contrast import suffix_diversity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gnomon.contrast import Contrast, PairStates
+    from gnomon.contrast import Contrast, Pairs, PairStates
     from gnomon.dials import Dial
     from gnomon.lm import LM
     from gnomon.runs import Progress
@@ -36,3 +42,11 @@ class Trained(Protocol):
     ) -> Dial:
         """A dial at its native scale."""
         ...
+
+
+def diversity_of(pairs: Pairs) -> float:
+    """The effective number of words in the suffixes, for a dial's notes; warns in a sentence where it is low."""
+    found = suffix_diversity(pairs.plain)
+    if found.warning is not None:
+        warnings.warn(found.warning, stacklevel=3)
+    return round(found.words, 1)
