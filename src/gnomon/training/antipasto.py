@@ -57,15 +57,15 @@ class AntiPaSTOObjective:
         basis: Float[Tensor, "d_model k"],
         training: Sequence[PairBatch],
         validation: Sequence[PairBatch],
-        terms: Terms,
+        weights: Terms,
     ) -> None:
         self._lm = lm
         self._head = head
         self._edited = edited
-        self._basis = basis
+        self.basis = basis
         self._training = training
         self._validation = validation
-        self._terms = terms
+        self.weights = weights
 
     @property
     def batches(self) -> int:
@@ -79,18 +79,18 @@ class AntiPaSTOObjective:
 
     def terms(self, batch: int, step: int) -> dict[str, Float[Tensor, ""]]:
         """The terms on one training batch, as they weigh at a step; a term that is not yet there is left out."""
-        terms = self._terms
+        weights = self.weights
         return self._losses(
             self._training[batch],
-            softness=1 - (1 - terms.softness) * ramp(step, *terms.focus_steps),
-            coherence=_weight(terms.coherence, step, terms.coherence_steps),
-            monotonic=_weight(terms.monotonic, step, terms.monotonic_steps),
+            softness=1 - (1 - weights.softness) * ramp(step, *weights.focus_steps),
+            coherence=_weight(weights.coherence, step, weights.coherence_steps),
+            monotonic=_weight(weights.monotonic, step, weights.monotonic_steps),
         )
 
     def validation(self) -> Float[Tensor, ""]:
         """All terms at their final weights on the validation pairs, averaged over batches."""
-        terms = self._terms
-        final = {"softness": terms.softness, "coherence": terms.coherence, "monotonic": terms.monotonic}
+        weights = self.weights
+        final = {"softness": weights.softness, "coherence": weights.coherence, "monotonic": weights.monotonic}
         losses = [torch.stack([*self._losses(batch, **final).values()]).sum() for batch in self._validation]
         return torch.stack(losses).mean()
 
@@ -99,7 +99,7 @@ class AntiPaSTOObjective:
     ) -> dict[str, Float[Tensor, ""]]:
         compares = coherence is not None and batch.compares
         gaps, last = batch.run(self._edited, predictions=compares or bool(monotonic))
-        found = {"projection": self._projection(batch, gaps.to(self._basis.device), softness)}
+        found = {"projection": self._projection(batch, gaps.to(self.basis.device), softness)}
         if last is None:
             return found
         successor = batch.predictions.successor.repeat(2)
@@ -118,7 +118,7 @@ class AntiPaSTOObjective:
             scores = batch.predictions.mean_scores(terms.log_prob.view(2, -1))
             changes = scores[:, : batch.n] - scores[:, batch.n :] - batch.preference
             threshold = monotonic_threshold(
-                batch.entropy, scale=self._terms.threshold_scale, offset=self._terms.threshold_offset
+                batch.entropy, scale=self.weights.threshold_scale, offset=self.weights.threshold_offset
             )
             found["monotonic"] = monotonic * monotonic_barrier(changes[0], changes[1], threshold)
         return found
@@ -126,8 +126,8 @@ class AntiPaSTOObjective:
     def _projection(
         self, batch: PairBatch, gaps: Float[Tensor, "copy pair d_model"], softness: float
     ) -> Float[Tensor, ""]:
-        plus, minus = (gaps @ self._basis).unbind()
-        if self._terms.projection == SYMLOG:
+        plus, minus = (gaps @ self.basis).unbind()
+        if self.weights.projection == SYMLOG:
             return antiparallel_loss(batch.inside, plus, minus, batch.sigma).mean()
         norms: Tensor = torch.linalg.vector_norm(gaps - batch.gap, dim=-1)
         return projection_loss(
