@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from gnomon.contrast import Contrast, PairStates, read_pairs, suffix_diversity
 from gnomon.dials import Dial
@@ -195,6 +196,21 @@ def test_the_same_seed_is_the_same_dial_and_another_seed_another(
     assert first != other
 
 
+def test_the_seed_decides_what_the_model_is_let_say(tiny_lm, tiny_contrast, tiny_states, monkeypatch) -> None:
+    seeds: list[int] = []
+    whole = tiny_lm.continuations
+    monkeypatch.setattr(
+        tiny_lm,
+        "continuations",
+        lambda *given, seed, **wishes: seeds.append(seed) or whole(*given, seed=seed, **wishes),
+    )
+    for seed in (0, 3):
+        Shift(**{**SMALL, "continued": 2, "steps": 1}).fit(
+            tiny_lm, tiny_contrast, seed=seed, states=tiny_states
+        )
+    assert len(set(seeds)) == 4
+
+
 def test_the_dial_says_how_it_was_found(tiny_lm, tiny_contrast, tiny_states) -> None:
     dial = Shift(**SMALL).fit(tiny_lm, tiny_contrast, states=tiny_states)
     assert dial.words == ("honest", "dishonest")
@@ -242,6 +258,13 @@ def test_of_several_trainings_the_best_validation_is_kept(
         lines = (tmp_path / "k" / f"restart-{restart}" / "events.jsonl").read_text().splitlines()
         losses.append(min(e["value"] for e in map(json.loads, lines) if e["event"] == "validation"))
     assert len(set(losses)) == 3
+    seeds = []
+    for restart in range(3):
+        with safe_open(
+            tmp_path / "k" / f"restart-{restart}" / "checkpoint.safetensors", framework="pt"
+        ) as file:
+            seeds.append(json.loads(file.metadata()["training"])["about"]["seed"])
+    assert seeds == [0, 1, 2]
     assert dial.notes["validation loss"] == round(min(losses), 4)
     # The first of them is the training of one alone.
     first = alone.fit(tiny_lm, tiny_contrast, states=tiny_states)

@@ -147,14 +147,35 @@ def test_batches_come_in_that_order() -> None:
 def test_accumulated_batches_are_one_large_batch() -> None:
     small, large = Regression(batches=2, rows=8), Regression(batches=1, rows=16)
     large.x, large.y = small.x.reshape(1, 16, 3), small.y.reshape(1, 16)
+    gradients: dict[int, list[float]] = {1: [], 2: []}
     for objective, accumulation in ((small, 2), (large, 1)):
-        trained = train(objective, schedule(steps=30, accumulation=accumulation), seed=0)
+        handle = register_optimizer_step_pre_hook(
+            # Adam is blind to a gradient's size, so that is looked at before it steps.
+            lambda optimiser, *_, own=gradients[accumulation]: own.append(
+                float(optimiser.param_groups[0]["params"][0].grad.norm())
+            )
+        )
+        trained = train(objective, schedule(steps=30, accumulation=accumulation, clip=1e9), seed=0)
+        handle.remove()
         assert len(objective.seen) == 30 * accumulation
         objective.losses = trained.losses
+    assert gradients[2] == pytest.approx(gradients[1], rel=1e-3)
     for one, other in zip(small.now(), large.now(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
     for one, other in zip(small.losses, large.losses, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_a_long_gradient_is_clipped() -> None:
+    norms: list[float] = []
+    handle = register_optimizer_step_pre_hook(
+        lambda optimiser, *_: norms.append(
+            float(torch.stack([p.grad.norm() for p in optimiser.param_groups[0]["params"]]).norm())
+        )
+    )
+    train(Regression(), schedule(steps=10, clip=0.5), seed=0)
+    handle.remove()
+    assert max(norms) == pytest.approx(0.5, rel=1e-3)
 
 
 def test_it_finds_the_least_squares() -> None:

@@ -195,9 +195,10 @@ class AntiPaSTO:
                     last_tokens=self.last_tokens,
                     limit_scale=self.limit_scale,
                 )
-                for batch in rows.batches(self.pairs_per_step, seed, validation=kept)
+                for batch in rows.batches(pairs, seed, validation=kept)
             ]
-            for kept in (False, True)
+            # Without gradients there is room for more at once.
+            for kept, pairs in ((False, self.pairs_per_step), (True, 4 * self.pairs_per_step))
         )
         terms = self.terms(len(training))
         return AntiPaSTOObjective(lm, head, edited, basis, training, validation, terms), edited
