@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from gnomon.errors import UsageError
 from gnomon.lm import LM, Chat
-from gnomon.lm.answers import _ask, refusal_openings
+from gnomon.lm.answers import in_tokens, refusal_openings
 
 YES_NO = {"yes": ["yes"], "no": ["no"]}
 
@@ -171,7 +171,7 @@ def byte_lm(helpers) -> LM:
 
 
 def spellings(lm: LM, prompt, classes) -> list[list[str]]:
-    (asked,) = _ask(lm, [prompt], [classes])
+    (asked,) = in_tokens(lm, [prompt], [classes])
     decoded = [[[lm.tokenizer.convert_ids_to_tokens(t) for t in s] for s in group] for group in asked.classes]
     return [["|".join(tokens) for tokens in group] for group in decoded]
 

@@ -62,8 +62,11 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """One prompt's token ids, and the spellings of the two classes and of a refusal as what follows them."""
+class Asked:
+    """One prompt's token ids, and the spellings of the two classes and of a refusal as what follows them.
+
+    No spelling of a class begins another one: a class's probability is the sum over its spellings.
+    """
 
     ids: list[int]
     classes: tuple[list[Spelling], list[Spelling]]
@@ -83,7 +86,7 @@ def answers(
     per_prompt = [classes] * len(prompts) if isinstance(classes, Mapping) else list(classes)
     if len(per_prompt) != len(prompts):
         raise UsageError(f"{len(per_prompt)} sets of answer classes were given for {len(prompts)} prompts.")
-    asked = _ask(lm, prompts, per_prompt)
+    asked = in_tokens(lm, prompts, per_prompt)
     log_prob = np.empty((len(prompts), 2))
     refusal_mass = np.empty(len(prompts))
     lengths = [len(one.ids) for one in asked]
@@ -120,7 +123,7 @@ def refusal_mass(lm: LM, prompts: Sequence[Prompt]) -> Float[np.ndarray, "prompt
     for own, text, joint in zip(ids, texts, joints, strict=True):
         openings = [joined[text, joint, word] for word in words]
         fitting = [opening for opening in openings if opening and len(opening) >= _SHORTEST_REFUSAL]
-        asked.append(_Asked(own, ([], []), _shortest(fitting)))
+        asked.append(Asked(own, ([], []), _shortest(fitting)))
     mass = np.full(len(asked), np.nan)
     lengths = [len(one.ids) for one in asked]
     able = [row for row, one in enumerate(asked) if one.refusals]
@@ -138,7 +141,8 @@ def _log_sum(of_spelling: Mapping[Spelling, float], spellings: Sequence[Spelling
 # -- spellings in context ------------------------------------------------------------------------------------------
 
 
-def _ask(lm: LM, prompts: Sequence[Prompt], classes: Sequence[Classes]) -> list[_Asked]:
+def in_tokens(lm: LM, prompts: Sequence[Prompt], classes: Sequence[Classes]) -> list[Asked]:
+    """Prompts and answers as token ids; raises `UsageError` for classes whose spellings cannot be told apart."""
     for named in classes:
         if len(named) != 2:
             raise UsageError(f"An answer needs two classes, not {len(named)}: {', '.join(named) or 'none'}.")
@@ -164,7 +168,7 @@ def _ask(lm: LM, prompts: Sequence[Prompt], classes: Sequence[Classes]) -> list[
         _refuse_overlap(named, (first, second), lm)
         openings = [joined[text, joint, word] for word in refusals]
         fitting = [opening for opening in openings if opening and len(opening) >= _SHORTEST_REFUSAL]
-        asked.append(_Asked(own, (first, second), _shortest(fitting)))
+        asked.append(Asked(own, (first, second), _shortest(fitting)))
     return asked
 
 
@@ -250,7 +254,7 @@ class _Node:
     log_prob: float
 
 
-def _walk(lm: LM, asked: Sequence[_Asked], rows: list[int]) -> list[dict[Spelling, float]]:
+def _walk(lm: LM, asked: Sequence[Asked], rows: list[int]) -> list[dict[Spelling, float]]:
     """The log-probability of every beginning of every spelling, per row of the batch."""
     batch = [asked[row] for row in rows]
     found: list[dict[Spelling, float]] = [{} for _ in batch]
@@ -267,7 +271,7 @@ def _walk(lm: LM, asked: Sequence[_Asked], rows: list[int]) -> list[dict[Spellin
 
 def _descend(
     lm: LM,
-    batch: Sequence[_Asked],
+    batch: Sequence[Asked],
     prompts: Sequence[int],
     nodes: Sequence[_Node],
     logits: Tensor,
@@ -307,7 +311,7 @@ def _descend(
         _descend(lm, batch, prompts, own, logits, step, branch, found)
 
 
-def _next_tokens(asked: _Asked, beginning: Spelling) -> list[int]:
+def _next_tokens(asked: Asked, beginning: Spelling) -> list[int]:
     k = len(beginning)
     spellings = (*asked.classes[0], *asked.classes[1], *asked.refusals)
     return sorted({spelling[k] for spelling in spellings if spelling[:k] == beginning and len(spelling) > k})
