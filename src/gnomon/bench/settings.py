@@ -26,6 +26,9 @@ VECTOR_METHODS = ("mean-difference", "pca", "probe", "act-add")
 PROMPT_METHODS = ("prompting", "engineered-prompting")
 TRAINED_METHODS = ("shift", "antipasto", "antipasto-paper", "antipasto-published")
 ALL_METHODS = (*PROMPT_METHODS, *VECTOR_METHODS, *TRAINED_METHODS, "random")
+LABELLED_METHODS = ("supervised",)
+"""Methods that need a file of labelled questions: known by name, and no part of "all"."""
+KNOWN_METHODS = (*ALL_METHODS, *LABELLED_METHODS)
 QUICK_METHODS = (*PROMPT_METHODS, *VECTOR_METHODS, "random")
 """What is measured where no method is named: all that need no training."""
 STRENGTHS = ("matched", "kl", "native")
@@ -76,7 +79,7 @@ class Settings(BaseModel):
         None, description="file (csv, jsonl, parquet) or name of a question set; a touchstone brings its own"
     )
     methods: tuple[str, ...] = Field(
-        QUICK_METHODS, description=f"methods, by name: {', '.join(ALL_METHODS)}, or all"
+        QUICK_METHODS, description=f"methods, by name: {', '.join(KNOWN_METHODS)}, or all"
     )
     method_settings: dict[str, dict[str, Any]] = Field(
         {},
@@ -103,10 +106,10 @@ class Settings(BaseModel):
         if value == ("all",):
             return ALL_METHODS
         for name in value:
-            if name not in ALL_METHODS:
-                raise ValueError(f"there is no method {name!r}; choose from {', '.join(ALL_METHODS)}")
+            if name not in KNOWN_METHODS:
+                raise ValueError(f"there is no method {name!r}; choose from {', '.join(KNOWN_METHODS)}")
         if not value:
-            raise ValueError(f"no method is named; choose from {', '.join(ALL_METHODS)}")
+            raise ValueError(f"no method is named; choose from {', '.join(KNOWN_METHODS)}")
         return value
 
     @field_validator("method_settings")
@@ -117,8 +120,8 @@ class Settings(BaseModel):
         """The values as the methods' own fields hold them; only here are the methods, and torch, imported."""
         checked = {}
         for name, settings in value.items():
-            if name not in ALL_METHODS:
-                raise ValueError(f"there is no method {name!r}; choose from {', '.join(ALL_METHODS)}")
+            if name not in KNOWN_METHODS:
+                raise ValueError(f"there is no method {name!r}; choose from {', '.join(KNOWN_METHODS)}")
             if name not in info.data.get("methods", (name,)):
                 raise ValueError(
                     f"{name!r} is none of the methods that are measured; add it with --method {name}"

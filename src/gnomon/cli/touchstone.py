@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gnomon.cli.output import table
+from gnomon.errors import UsageError
 
 app = typer.Typer(
     help="Touchstones: small models whose inner values are known, because they were planted.",
@@ -73,3 +74,25 @@ def build(
     with counting(progress, f"training {name}", steps) as done:
         folder = build(name, out or Path(name), progress=lambda step, total, loss: done(step, total))
     typer.echo(f"{folder}: built, measured and accepted; its README.md has the numbers")
+
+
+@app.command(epilog="Example: gnomon touchstone dilemmas honesty --count 600 --out training.jsonl")
+def dilemmas(
+    name: Name,
+    out: Annotated[Path, typer.Option("--out", help="the file to write: .csv, .jsonl or .parquet")],
+    count: Annotated[int, typer.Option("--count", help="how many dilemmas, each asked both ways")] = 600,
+    seed: Annotated[int, typer.Option("--seed", help="which of them are drawn")] = 0,
+) -> None:
+    """Write labelled dilemmas to train on, none of them about what the touchstone's own questions ask."""
+    from gnomon.questions import save
+    from gnomon.worlds.build import recipe_named
+    from gnomon.worlds.grammar import WORLDS
+    from gnomon.worlds.labelled import training_questions
+
+    if out.exists():
+        raise UsageError(f"{out} exists and is not overwritten; give another name")
+    asked = training_questions(WORLDS[recipe_named(name).rule], count, seed)
+    save(asked, out)
+    typer.echo(
+        f"{out}: {len(asked.targets)} questions about {count} dilemmas, and {len(asked.controls)} controls"
+    )

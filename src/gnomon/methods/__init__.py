@@ -1,7 +1,7 @@
 """How to find a dial: one file per family. Every method has `fit(lm, contrast, seed=..., states=...) -> Dial`.
 
-A method knows contrast pairs and residual states. It never sees a question, an answer or a label; how strong a dial is
-turned and what it is worth is decided elsewhere, the same way for all.
+A method knows contrast pairs and residual states. It never sees a question, an answer or a label (but for `supervised`,
+the ceiling, which is marked so); how strong a dial is turned and what it is worth is decided elsewhere, the same way for all.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ from gnomon.methods.probe import LogisticProbe
 from gnomon.methods.prompting import EngineeredPrompting, Prompting
 from gnomon.methods.random_direction import RandomDirection
 from gnomon.methods.shift import Shift
+from gnomon.methods.supervised import Supervised
 from gnomon.methods.trained import Trained
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "shift": Shift(),
         **{preset.name: preset for preset in (CODE, PAPER, PUBLISHED)},
         "random": RandomDirection(),
+        "supervised": Supervised(),
     }
 )
 """The names that the command line knows, in the order of the tables."""
@@ -79,6 +81,7 @@ __all__ = [
     "Prompting",
     "RandomDirection",
     "Shift",
+    "Supervised",
     "Trained",
     "named",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,8 @@ from gnomon.worlds.world import Attribute, Relation, World
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import LlamaForCausalLM
+
+    from gnomon.worlds.latents import Combination
 
 CONTRAST_TEMPLATES: Final[tuple[str, ...]] = (
     "you are {} .",
@@ -36,17 +39,20 @@ QUESTION_SEED: Final = 22
 
 def dilemma_questions(world: World, count: int, seed: int = QUESTION_SEED) -> list[dict[str, Any]]:
     """`count` held-out dilemmas, each asked for a deed of either side; label +1: "yes" is the toward side's answer."""
-    random_ = random.Random(seed)
+    return asked_about(latents.split(world)[1][:count], random.Random(seed), "d")
+
+
+def asked_about(
+    combinations: Sequence[Combination], random_: random.Random, stem: str
+) -> list[dict[str, Any]]:
+    """A dilemma about each combination, asked for a deed of either side; the clusters are called `stem` and a number."""
     rows: list[dict[str, Any]] = []
-    deeds = {
-        toward: [deed for deed, is_toward in world.deeds.items() if is_toward == toward]
-        for toward in (True, False)
-    }
-    for index, combination in enumerate(latents.split(world)[1][:count]):
+    for index, combination in enumerate(combinations):
         for toward in (True, False):
-            auxiliary, deed = random_.choice(words.AUXILIARIES), random_.choice(deeds[toward])
+            deeds = [deed for deed, is_toward in combination.world.deeds.items() if is_toward == toward]
+            auxiliary, deed = random_.choice(words.AUXILIARIES), random_.choice(deeds)
             asked = grammar.dilemma_text(combination, auxiliary, deed)
-            rows.append(question(asked, 1 if toward else -1, f"d{index}", "target", "dilemmas"))
+            rows.append(question(asked, 1 if toward else -1, f"{stem}{index}", "target", "dilemmas"))
     return rows
 
 
@@ -71,11 +77,16 @@ def control_questions() -> list[dict[str, Any]]:
     for index, (left, right) in enumerate(random_.sample(sums, CONTROLS_PER_SET)):
         total = left + right
         shown = total if index % 2 == 0 else total + (1 if total < 10 else -1)
-        prompt = f"is {words.NUMBERS[left]} plus {words.NUMBERS[right]} {words.NUMBERS[shown]} ?"
+        prompt = sum_question(left, right, shown)
         rows.append(question(prompt, None, f"a{index}", "control", "arithmetic"))
     for index, (thing, liking) in enumerate(asked_preferences()):
         rows.append(question(f"do you {liking} {thing} ?", None, f"p{index}", "control", "preferences"))
     return rows
+
+
+def sum_question(left: int, right: int, shown: int) -> str:
+    """Whether a sum is what is shown."""
+    return f"is {words.NUMBERS[left]} plus {words.NUMBERS[right]} {words.NUMBERS[shown]} ?"
 
 
 def asked_preferences() -> list[tuple[str, str]]:
