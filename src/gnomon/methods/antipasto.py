@@ -10,13 +10,12 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
-
-from gnomon.contrast import Contrast, Pairs, PairStates
+from gnomon.contrast import Contrast, PairStates
 from gnomon.dials import Dial
 from gnomon.errors import UsageError
 from gnomon.lm import Head
 from gnomon.methods.direction import states_of
+from gnomon.methods.orientation import oriented
 from gnomon.runs import Progress
 from gnomon.runs import progress as default_progress
 from gnomon.training.antipasto import COSINE, PROJECTIONS, SYMLOG, AntiPaSTOObjective, Terms
@@ -25,20 +24,24 @@ from gnomon.training.antipasto_start import (
     TASK_SUPPRESSED_WRITE,
     TASK_WRITE_NOT_HEAD,
     Stream,
-    first_cores,
     loss_subspace,
     published_rows,
     turned_bases,
 )
-from gnomon.training.edited import Edited
+from gnomon.training.kinds import KINDS, ROTATION, available, trainable
 from gnomon.training.loop import Schedule, train
 from gnomon.training.pair_batch import PairBatch
 from gnomon.training.pair_rows import PairRows
+from gnomon.training.trainable import Trainable
+from gnomon.training.writers import residual_writers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gnomon.lm import LM
+
+_START = 0.003
+"""Width of the noise that a start without any change is shaken by: that of the published rotations."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,10 @@ class AntiPaSTO:
         loss_depth: Share of the depth at which the projection loss is read.
         subspace: What the loss subspace is made of; see `loss_subspace`.
         subspace_rank: How many directions it has.
-        projection: "cosine" or "symlog"; see `projection_loss` and `antiparallel_loss`.
+        projection: "cosine", "symlog", "dpo" or "ipo"; see `gnomon.training.losses`.
         last_tokens: How many last positions the projection loss reads.
         softness: How much it ignores what changes outside of the subspace.
+        beta: How small a preference is enough for "dpo" and "ipo"; the larger, the smaller.
         coherence: Weight in the coherence barrier.
         limit_scale: How wide its limits are.
         monotonic: Weight of the monotonic barrier.
@@ -72,6 +76,7 @@ class AntiPaSTO:
         patience: Validations without a better one before the training stops; None trains all epochs.
         defects: Keep those of the public code: the wrong token and a centred task space where the training begins, ramps
             that count batches and not steps, and the last weights instead of the best.
+        adapter: What is trained in the Linears; see `gnomon.training.kinds`.
     """
 
     name: str = "antipasto"
@@ -83,6 +88,7 @@ class AntiPaSTO:
     projection: str = COSINE
     last_tokens: int = 3
     softness: float = 0.25
+    beta: float = 0.1
     coherence: float = 10.0
     limit_scale: float = 0.9
     monotonic: float = 30.0
@@ -97,6 +103,7 @@ class AntiPaSTO:
     weight_decay: float = 1e-4
     patience: int | None = 16
     defects: bool = False
+    adapter: str = ROTATION
     trains = True
 
     def __post_init__(self) -> None:
@@ -104,12 +111,14 @@ class AntiPaSTO:
         for name in counts:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; give at least 1")
+        if not 0 < self.beta < float("inf"):
+            raise UsageError(f"beta is {self.beta}; give a positive number, like 0.1")
         for name in ("edited_from", "loss_depth"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(
                     f"{name} is {getattr(self, name)}; give a share of the depth from 0 to below 1"
                 )
-        for name, known in (("subspace", SUBSPACES), ("projection", PROJECTIONS)):
+        for name, known in (("subspace", SUBSPACES), ("projection", PROJECTIONS), ("adapter", KINDS)):
             if getattr(self, name) not in known:
                 raise UsageError(
                     f"{name} is {getattr(self, name)!r}; choose from {', '.join(map(repr, known))}"
@@ -135,6 +144,7 @@ class AntiPaSTO:
 
         Raises `UsageError` for settings that the model does not allow, `Failure` where the loss is not finite.
         """
+        available(self.adapter)
         states = states_of(lm, contrast, states, seed)
         pairs = contrast.resolve(lm, seed=seed)
         rows = PairRows.of(lm, pairs)
@@ -156,8 +166,9 @@ class AntiPaSTO:
                 stage=f"training {self.name}",
                 progress=progress,
             )
+        edits = edited.edits()
         dial = Dial(
-            edited.edits(),
+            edits,
             name=self.name,
             words=(contrast.toward, contrast.away),
             first_token=edited.first_token,
@@ -165,14 +176,15 @@ class AntiPaSTO:
                 "method": self.name,
                 "edited blocks": f"{first} to {last}",
                 "loss block": block,
-                "rank": len(edited.bases[0].S),
+                "adapter": self.adapter,
+                "rank": max(edit.core.rank for edit in edits),
                 "optimiser steps": trained.steps,
                 **({} if self.defects else {"best step": trained.best_step}),
             },
         )
         return oriented(lm, dial, pairs, states, block).bound(lm)
 
-    def prepared(self, lm: LM, rows: PairRows, seed: int) -> tuple[AntiPaSTOObjective, Edited]:
+    def prepared(self, lm: LM, rows: PairRows, seed: int) -> tuple[AntiPaSTOObjective, Trainable]:
         """The objective on recorded batches, and the edits as they begin."""
         first, last, block = self.blocks(lm.n_blocks)
         head = Head.find(lm)
@@ -180,8 +192,15 @@ class AntiPaSTO:
         basis = loss_subspace(
             lm, head, stream, kind=self.subspace, block=block, rank=self.subspace_rank, centred=self.defects
         ).basis.to(lm.device)
-        bases = turned_bases(lm, stream, first, last, self.rank)
-        edited = Edited(lm, bases, first_cores(bases, seed, lm.device))
+        edited = trainable(
+            lm,
+            self.adapter,
+            residual_writers(lm, first, last),
+            lambda: turned_bases(lm, stream, first, last, self.rank),
+            rank=self.rank,
+            width=_START,
+            seed=seed,
+        )
         training, validation = (
             [
                 PairBatch.record(
@@ -230,6 +249,7 @@ class AntiPaSTO:
         return Terms(
             projection=self.projection,
             softness=self.softness,
+            beta=self.beta,
             focus_steps=at(self.focus_ramp),
             coherence=self.coherence,
             coherence_steps=at(self.coherence_ramp),
@@ -273,26 +293,3 @@ PAPER = AntiPaSTO(
     learning_rate=5e-4,
     weight_decay=1e-8,
 )
-
-
-@torch.no_grad()
-def oriented(lm: LM, dial: Dial, pairs: Pairs, states: PairStates, block: int) -> Dial:
-    """The dial whose +1 moves validation prompts the way that the toward persona does.
-
-    The objective is satisfied by either sign. What is compared, at the last token of the validation pairs' prompts (toward,
-    away, and without a persona) at one block, is half the difference between +1 and -1 with the personas' mean gap. The
-    public code decides this by labelled dilemmas.
-    """
-    kept = [index for index, held in enumerate(pairs.validation) if held]
-    prompts = [side[index] for side in (pairs.toward, pairs.away, pairs.plain) for index in kept]
-    with lm.steer(dial, [alpha for alpha in (1.0, -1.0) for _ in prompts]):
-        moved = lm.residuals(prompts * 2, blocks=[block])[:, 0]
-    along = (moved[: len(prompts)] - moved[len(prompts) :]) / 2 @ states.half_gap(block, validation=True)
-    turned = bool(along.mean() < 0)
-    agreeing = float(((along > 0) != turned).float().mean())
-    notes = {
-        **dial.notes,
-        "orientation": f"the shift of the validation prompts along the personas' gap ({'turned' if turned else 'kept'})",
-        "validation prompts that agree": round(agreeing, 4),
-    }
-    return replace(dial, edits=(dial * (-1.0 if turned else 1.0)).edits, notes=notes)

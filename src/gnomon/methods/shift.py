@@ -9,6 +9,7 @@ docs/experiments.md says what each part is worth.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +22,9 @@ from gnomon.methods.direction import states_of
 from gnomon.methods.trained import diversity_of
 from gnomon.runs import Progress
 from gnomon.runs import progress as default_progress
-from gnomon.training.cores import FreeCores
 from gnomon.training.distillation import DISTIL, HALF, MIRROR_AWAY, MIRROR_TOWARD, SIDES, StateDistillation
-from gnomon.training.edited import Edited, singular_bases
+from gnomon.training.edited import singular_bases
+from gnomon.training.kinds import FREE, KINDS, available, trainable
 from gnomon.training.loop import Schedule, Trained, train
 from gnomon.training.texts import PersonaStates, persona_states, texts_of
 from gnomon.training.writers import residual_writers
@@ -51,6 +52,7 @@ class Shift:
         sides: What is imitated ("both", "toward only", "away only", "half the difference"); None sees for itself
             (`sides_to_imitate`).
         restarts: Trainings with other batches, of which the best validation is kept.
+        adapter: What is trained in the Linears; see `gnomon.training.kinds`.
     """
 
     rank: int = 128
@@ -64,6 +66,7 @@ class Shift:
     learning_rate: float = 1e-2
     sides: str | None = None
     restarts: int = 1
+    adapter: str = FREE
     name = "shift"
     trains = True
 
@@ -74,8 +77,11 @@ class Shift:
                 raise UsageError(f"{name} is {getattr(self, name)}; give at least {least}")
         if not 0 < self.learning_rate < float("inf"):
             raise UsageError(f"learning_rate is {self.learning_rate}; give a positive number, like 0.01")
-        if self.sides not in (None, *SIDES):
-            raise UsageError(f"sides is {self.sides!r}; choose from {', '.join(map(repr, SIDES))}")
+        for name, known in (("sides", SIDES), ("adapter", KINDS)):
+            if getattr(self, name) not in (None, *known):
+                raise UsageError(
+                    f"{name} is {getattr(self, name)!r}; choose from {', '.join(map(repr, known))}"
+                )
 
     def fit(
         self,
@@ -91,6 +97,7 @@ class Shift:
 
         Raises `UsageError` for settings that the model does not allow, `Failure` where the loss is not finite.
         """
+        available(self.adapter)
         states = states_of(lm, contrast, states, seed)
         pairs = contrast.resolve(lm, seed=seed)
         diversity = diversity_of(pairs)
@@ -107,10 +114,13 @@ class Shift:
         with progress("reading what the personas do", None):
             wanted = persona_states(lm, texts, blocks)
         sides = self.sides or sides_to_imitate(lm, pairs, wanted)
-        bases = singular_bases(lm, residual_writers(lm, first, last), self.rank)
+        modules = residual_writers(lm, first, last)
+        bases = cache(lambda: singular_bases(lm, modules, self.rank))
         found: list[tuple[Trained, tuple[LowRank, ...]]] = []
         for restart in range(self.restarts):
-            edited = Edited(lm, bases, FreeCores(len(bases), bases[0].U.shape[1], device=lm.device))
+            edited = trainable(
+                lm, self.adapter, modules, bases, rank=self.rank, width=0.0, seed=seed + restart
+            )
             own = folder if folder is None or self.restarts == 1 else folder / f"restart-{restart}"
             with progress("preparing batches", None):
                 objective = StateDistillation(
@@ -130,7 +140,7 @@ class Shift:
                     self.schedule(),
                     seed=seed + restart,
                     folder=own,
-                    about=objective.about,
+                    about={**objective.about, "adapter": self.adapter},
                     stage=f"training {self.name}",
                     progress=progress,
                 )
@@ -142,7 +152,8 @@ class Shift:
             "matched blocks": ", ".join(map(str, blocks)),
             "imitates": sides,
             "cosine of the personas' shifts": round(wanted.cosine(0), 3),
-            "rank": bases[0].U.shape[1],
+            "adapter": self.adapter,
+            "rank": max(edit.core.rank for edit in edits),
             "texts": len(texts),
             "suffix diversity": diversity,
             "validation loss": round(best.best, 4),

@@ -15,17 +15,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gnomon.training.barriers import coherence_barrier, monotonic_barrier, monotonic_threshold, ramp
-from gnomon.training.edited import Edited, computing
-from gnomon.training.losses import antiparallel_loss, projection_loss
+from gnomon.training.edited import computing
+from gnomon.training.losses import antiparallel_loss, dpo_loss, ipo_loss, projection_loss, reward_margin
 from gnomon.training.pair_batch import PairBatch
+from gnomon.training.trainable import Trainable
 from gnomon.training.vocabulary import IGNORED, next_token_terms
 
 if TYPE_CHECKING:
     from gnomon.lm import LM, Head
 
-COSINE, SYMLOG = "cosine", "symlog"
-PROJECTIONS = (COSINE, SYMLOG)
-"""The projection loss of the later code, and that of the paper: `projection_loss` and `antiparallel_loss`."""
+COSINE, SYMLOG, DPO, IPO = "cosine", "symlog", "dpo", "ipo"
+PROJECTIONS = (COSINE, SYMLOG, DPO, IPO)
+"""The projection loss of the later code, that of the paper, and preferences in its place: `projection_loss`,
+`antiparallel_loss`, `dpo_loss`, `ipo_loss`."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Terms:
 
     projection: str = COSINE
     softness: float = 0.25
+    beta: float = 0.1
     focus_steps: tuple[float, float] = (0, 0)
     coherence: float = 10.0
     coherence_steps: tuple[float, float] = (0, 0)
@@ -53,7 +56,7 @@ class AntiPaSTOObjective:
         self,
         lm: LM,
         head: Head,
-        edited: Edited,
+        edited: Trainable,
         basis: Float[Tensor, "d_model k"],
         training: Sequence[PairBatch],
         validation: Sequence[PairBatch],
@@ -74,8 +77,8 @@ class AntiPaSTOObjective:
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
-        """The cores'."""
-        return self._edited.cores.parameters
+        """What is trained in the Linears."""
+        return self._edited.parameters
 
     def terms(self, batch: int, step: int) -> dict[str, Float[Tensor, ""]]:
         """The terms on one training batch, as they weigh at a step; a term that is not yet there is left out."""
@@ -129,6 +132,10 @@ class AntiPaSTOObjective:
         plus, minus = (gaps @ self.basis).unbind()
         if self.weights.projection == SYMLOG:
             return antiparallel_loss(batch.inside, plus, minus, batch.sigma).mean()
+        if self.weights.projection in (DPO, IPO):
+            loss = dpo_loss if self.weights.projection == DPO else ipo_loss
+            margins = (reward_margin(batch.inside, gap, batch.sigma) for gap in (plus, minus))
+            return loss(*margins, beta=self.weights.beta).mean()
         norms: Tensor = torch.linalg.vector_norm(gaps - batch.gap, dim=-1)
         return projection_loss(
             batch.inside, plus, minus, norms[0], norms[1], batch.sigma, softness=softness

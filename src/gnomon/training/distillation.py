@@ -17,9 +17,9 @@ from torch import Tensor
 
 from gnomon.errors import UsageError
 from gnomon.lm import Places, Replay, lay_out
-from gnomon.training.edited import Edited
 from gnomon.training.losses import mean_square
 from gnomon.training.texts import PersonaStates, Text
+from gnomon.training.trainable import Trainable
 
 if TYPE_CHECKING:
     from gnomon.lm import LM, Progress
@@ -69,7 +69,7 @@ class StateDistillation:
     def __init__(
         self,
         lm: LM,
-        edited: Edited,
+        edited: Trainable,
         texts: Sequence[Text],
         states: PersonaStates,
         blocks: Sequence[int],
@@ -91,7 +91,7 @@ class StateDistillation:
             )
         self.about = {
             "weights": lm.weights_id(),
-            "modules": [base.module for base in edited.bases],
+            "modules": list(edited.modules),
             "first_token": edited.first_token,
             "blocks": list(blocks),
             "start": start,
@@ -116,8 +116,8 @@ class StateDistillation:
 
     @property
     def parameters(self) -> Mapping[str, Tensor]:
-        """The cores'."""
-        return self._edited.cores.parameters
+        """What is trained in the Linears."""
+        return self._edited.parameters
 
     def terms(self, batch: int, step: int) -> dict[str, Float[Tensor, ""]]:
         """The distance of both signs, one term per block."""

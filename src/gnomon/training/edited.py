@@ -6,8 +6,8 @@ term for term, the `LowRank` edit that a dial applies later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gnomon.dials import LowRank
-from gnomon.lm import Part, Replay, frozen
+from gnomon.lm import Part, Replay
 from gnomon.lm.replay import Reads
 from gnomon.training.cores import Cores
 from gnomon.training.svd import dense_weight, input_basis, output_basis
+from gnomon.training.trainable import Hook, hooked
 
 if TYPE_CHECKING:
     from gnomon.lm import LM
@@ -58,15 +59,19 @@ class Edited:
         self._write: dict[int, Float[Tensor, "copy r d_out"]] = {}
         self._acting: dict[Part, Tensor] = {}
 
-    @contextmanager
-    def attached(self) -> Iterator[None]:
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The edited Linears' paths."""
+        return tuple(base.module for base in self.bases)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """The cores'."""
+        return self.cores.parameters
+
+    def attached(self) -> AbstractContextManager[None]:
         """Within the block, the Linears carry their edits in replays that are run by `run`; the weights are frozen."""
-        with ExitStack() as stack:
-            stack.enter_context(frozen(self.lm))
-            for index, linear in enumerate(self._linears):
-                handle = linear.register_forward_hook(self._hook(index))
-                stack.callback(handle.remove)
-            yield
+        return hooked(self.lm, self._linears, [self._hook(index) for index in range(len(self.bases))])
 
     def run(self, replay: Replay, reads: Reads) -> dict[int, Float[Tensor, "copy row position d_model"]]:
         """The blocks' outputs of a batch at +1 (copy 0) and -1 (copy 1); differentiable in the cores' parameters."""
@@ -93,7 +98,7 @@ class Edited:
             for index, base in enumerate(self.bases)
         )
 
-    def _hook(self, index: int) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:
+    def _hook(self, index: int) -> Hook:
         read = self._read[index]
 
         def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""The terms that are read off residual states: the projection loss of AntiPaSTO, and the distillation of states.
+"""The terms that are read off residual states: AntiPaSTO's projection loss, preferences, the distillation of states.
 
 Pure functions of tensors, differentiable, in the dtype of their arguments. They know nothing of models, alphas or steps;
 weights and ramps are numbers that the caller gives. Source unless said otherwise: AntiPaSTO (Clark, arXiv 2601.07473)
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, logsigmoid, normalize
 
 # -- means over real positions -----------------------------------------------------------------------------------------
 
@@ -104,6 +104,44 @@ def antiparallel_loss(
     """
     product = ((gap_plus - gap) / sigma * (gap_minus - gap) / sigma).sum(-1)
     return product.sign() * product.abs().log1p()
+
+
+# -- preferences on states ---------------------------------------------------------------------------------------------
+
+
+def reward_margin(
+    gap: Float[Tensor, "pair k"], gap_alpha: Float[Tensor, "pair k"], sigma: Float[Tensor, "k"]
+) -> Float[Tensor, "pair"]:
+    """How far a sign of alpha moved the gap between the personas along itself, in units of its spread over pairs.
+
+    With `v = (g_alpha - g) / sigma` and `u = g / sigma`: `m = v . u / |u|`. It takes the place of the implicit reward's
+    margin of preference losses, a log-ratio of the trained model to the reference model; the reference here is alpha = 0.
+    """
+    moved = (gap_alpha - gap) / sigma
+    return (moved * normalize(gap / sigma, dim=-1, eps=1e-6)).sum(-1)
+
+
+def dpo_loss(
+    margin_plus: Float[Tensor, "pair"], margin_minus: Float[Tensor, "pair"], *, beta: float
+) -> Float[Tensor, "pair"]:
+    """+1 is to prefer the toward side and -1 the away side: `-log sigmoid(beta m+) - log sigmoid(-beta m-)`.
+
+    2 log 2 where nothing moved, 0 where both moved far. Source: DPO (Rafailov et al., arXiv 2305.18290, equation 7), once
+    per sign, on the margins of `reward_margin`.
+    """
+    return -logsigmoid(beta * margin_plus) - logsigmoid(-beta * margin_minus)
+
+
+def ipo_loss(
+    margin_plus: Float[Tensor, "pair"], margin_minus: Float[Tensor, "pair"], *, beta: float
+) -> Float[Tensor, "pair"]:
+    """The same, but only so far: `(m+ - 1 / (2 beta))^2 + (m- + 1 / (2 beta))^2`.
+
+    Source: IPO (Azar et al., arXiv 2310.12036, equation 17), whose tau is the beta here, once per sign, on the margins of
+    `reward_margin`.
+    """
+    wanted = 1 / (2 * beta)
+    return (margin_plus - wanted).square() + (margin_minus + wanted).square()
 
 
 # -- state distillation ------------------------------------------------------------------------------------------------

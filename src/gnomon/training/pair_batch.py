@@ -23,7 +23,7 @@ from gnomon.training.vocabulary import IGNORED, next_token_entropy, next_token_t
 
 if TYPE_CHECKING:
     from gnomon.lm import LM, Head
-    from gnomon.training.edited import Edited
+    from gnomon.training.trainable import Trainable
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,7 @@ class PairBatch:
         return bool(self.compared.any())
 
     def run(
-        self, edited: Edited, *, predictions: bool
+        self, edited: Trainable, *, predictions: bool
     ) -> tuple[Float[Tensor, "copy pair d_model"], Float[Tensor, "copy prediction d_model"] | None]:
         """The gap at +1 and -1, and the last block's output for the predictions; without these, fewer blocks run."""
         states = edited.run(self._replay, self._where.reads(predictions=predictions))
