@@ -26,7 +26,7 @@ class PlainAntiPaSTO:
         parameters: `free` `[module, r (r - 1) / 2]` and `dS` `[module, r]`, copied.
         basis: The loss subspace, `[d_model, k]`.
         batches: Pairs of token rows.
-        block: The block whose output the projection loss reads.
+        block: The module of the block whose output the projection loss reads.
         terms: Weights and ramps.
         last_tokens: Positions of the projection loss.
         limit_scale: Scale of the limits of the total variation.
@@ -41,7 +41,7 @@ class PlainAntiPaSTO:
         basis: Tensor,
         batches: Sequence[Sequence[Pair]],
         *,
-        block: int,
+        block: nn.Module,
         terms: Any,
         last_tokens: int = 3,
         limit_scale: float = 0.9,
@@ -165,7 +165,7 @@ class PlainAntiPaSTO:
                 output + ((args[0] @ V @ rotation * stretched - args[0] @ V * S) @ U.mT).to(output.dtype)
             )
 
-        handles = [self.layers[self.block].register_forward_hook(keep)]
+        handles = [self.block.register_forward_hook(keep)]
         if alpha is not None:
             handles += [
                 linear.register_forward_hook(edit(index)) for index, linear in enumerate(self.linears)
@@ -175,10 +175,6 @@ class PlainAntiPaSTO:
         finally:
             for handle in handles:
                 handle.remove()
-
-    @property
-    def layers(self) -> Any:
-        return self.model.get_decoder().layers
 
     def rotation(self, index: int, alpha: float) -> Tensor:
         """Cayley's transform of the softly clamped skew matrix of one module."""

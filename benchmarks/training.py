@@ -226,7 +226,7 @@ def prepared(lm: Any, model: str) -> tuple[dict[str, Stepping], Any, int, int]:
         edited.cores.parameters,
         ours.basis,
         [[(rows.toward[pair], rows.away[pair]) for pair in batch] for batch in batches],
-        block=method.blocks(lm.n_blocks)[2],
+        block=lm.blocks[method.blocks(lm.n_blocks)[2]],
         terms=ours.weights,
     )
     late = method.schedule(len(batches)).steps

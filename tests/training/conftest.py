@@ -1,5 +1,6 @@
-"""Two-block models of several families with the tiny tokenizer, whose Linears are edited under training."""
+"""Two-block models of several families with the tiny tokenizer, whose Linears are edited under training; pairs of rows."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +16,14 @@ from transformers import (
 )
 
 from gnomon.lm import LM
+from gnomon.training.pair_rows import PairRows
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.2}
 COMMON = SIZES | {"intermediate_size": 24, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2}
 ROUTED = {"num_experts_per_tok": 2, "pad_token_id": None}
 FAMILIES: dict[str, Callable[[int], Any]] = {
     "llama": lambda words: LlamaConfig(**COMMON, vocab_size=words),
+    "llama, tied": lambda words: LlamaConfig(**COMMON, vocab_size=words, tie_word_embeddings=True),
     "llama, biased": lambda words: LlamaConfig(
         **COMMON, vocab_size=words, attention_bias=True, mlp_bias=True
     ),
@@ -55,3 +58,23 @@ def open_family(name: str, tokenizer: Any) -> LM:
 @pytest.fixture(scope="session", params=FAMILIES)
 def trained_family(request: pytest.FixtureRequest, tiny_lm: LM) -> LM:
     return open_family(request.param, tiny_lm.tokenizer)
+
+
+PERSONAS = (([1, 5, 6, 7, 8], [1, 5, 9, 8]), ([1, 10, 6, 11], [1, 10, 9, 9, 6, 11]))
+"""Token ids of the toward and the away beginning of two templates; neither persona is as long as the other."""
+
+
+@pytest.fixture(scope="session")
+def pair_rows() -> PairRows:
+    """Fourteen pairs of two templates by turns, with suffixes of 1 to 7 tokens; the last four are for validation."""
+    draw = random.Random(0)
+    suffixes = [[draw.randrange(4, 40) for _ in range(draw.randint(1, 7))] for _ in range(14)]
+    toward, away = (
+        tuple(PERSONAS[pair % 2][side] + suffix for pair, suffix in enumerate(suffixes)) for side in (0, 1)
+    )
+    return PairRows(
+        toward,
+        away,
+        tuple(pair % 2 for pair in range(14)),
+        tuple(pair >= 10 for pair in range(14)),
+    )
