@@ -196,7 +196,7 @@ def measured(model: str, variant: str, seed: int, folder: str) -> dict[str, floa
         def work() -> dict[str, float]:
             settings = Settings(model=f"touchstone:{model}")
             lm = open_model(settings)
-            questions = open_questions(settings, lm)
+            questions = open_questions(settings)
             contrast = Contrast("honest", "dishonest", suffixes=suffixes_of(model, variant))
             dial = VARIANTS[variant](lm, contrast, seed)
             base, answers = ask(lm, questions), ask(lm, questions, dial, (1.0, -1.0))

@@ -39,7 +39,7 @@ def measured(name: str, root) -> tuple[dict[str, list[Scored]], str]:
         root=str(root),
     )
     lm = open_model(settings)
-    questions = open_questions(settings, lm)
+    questions = open_questions(settings)
     with Run.create(settings.model_dump(mode="json"), root) as run:
         seed = Seed(*measure(run, lm, settings, questions, stem="t", seed=0, progress=progress))
     labels = labels_of(questions)

@@ -10,6 +10,7 @@ from gnomon.bench.asking import labels as labels_of
 from gnomon.bench.measure import Measured
 from gnomon.bench.pairs import pairs_reading
 from gnomon.bench.settings import Settings
+from gnomon.methods import Supervised
 from gnomon.runs import Column, Reading, number
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _methods(measured: Sequence[Measured]) -> Reading:
         sentence=(
             "Recovery is the share of the personas' gap at the reading block that a matched dial reproduces on validation "
             "suffixes; the preferred dial recovers most, and dials that had to be turned down (they bring about refusals) "
-            "come behind all others. No label was used."
+            "come behind all others. " + _labels_in_words(measured)
         ),
         table=table.astype({"recovery": float}),
         columns=(
@@ -177,6 +178,13 @@ def _methods(measured: Sequence[Measured]) -> Reading:
             Column("notes"),
         ),
     )
+
+
+def _labels_in_words(measured: Sequence[Measured]) -> str:
+    """Who saw a label."""
+    if all(one.method != Supervised.name for one in measured):
+        return "No label was used."
+    return f"No label was used, except by {Supervised.name}: a ceiling, and no fair competitor."
 
 
 def _base(seeds: Sequence[Seed]) -> pd.DataFrame:

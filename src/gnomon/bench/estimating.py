@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gnomon.bench.measure import contrast_of, read_states
-from gnomon.bench.opening import open_model, open_questions
+from gnomon.bench.opening import check_labels, open_model, open_questions
 from gnomon.bench.settings import PROMPT_METHODS, Settings
 from gnomon.methods import Trained, named
 from gnomon.runs import progress as default_progress
@@ -42,8 +42,9 @@ class Estimate:
 
 def estimate(settings: Settings) -> Estimate:
     """Count what the settings ask for, and time one batch of it. The model is opened; nothing is written."""
+    check_labels(settings, (settings.model,))
     lm = open_model(settings)
-    questions = open_questions(settings, lm)
+    questions = open_questions(settings)
     pairs = contrast_of(settings).resolve(lm, seed=settings.seeds[0])
     pair_tokens = sum(map(len, lm.encode([*pairs.toward, *pairs.away])))
     question_tokens = 0 if questions is None else sum(map(len, lm.encode(questions.prompts)))

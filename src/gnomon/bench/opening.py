@@ -11,7 +11,7 @@ from gnomon.bench.settings import Settings
 from gnomon.errors import UsageError
 
 if TYPE_CHECKING:
-    from gnomon.lm import LM
+    from gnomon.lm import LM, Prompt
     from gnomon.questions import Questions
     from gnomon.runs import Run
 
@@ -24,7 +24,7 @@ def open_model(settings: Settings) -> LM:
     return LM.load(settings.model, quantization_config=_quantization(settings.lm.quantization), **how)
 
 
-def open_questions(settings: Settings, lm: LM) -> Questions | None:
+def open_questions(settings: Settings) -> Questions | None:
     """The questions that the settings name, else the touchstone's own, else a packaged set for these words, else None.
 
     `max_questions` keeps that many clusters of target questions, drawn by seed 0, and all controls.
@@ -34,10 +34,8 @@ def open_questions(settings: Settings, lm: LM) -> Questions | None:
     from gnomon import questions as rooms
     from gnomon.questions import Questions
 
-    own = (
-        f"touchstone:{lm.touchstone}" if lm.touchstone else rooms.default_for(settings.toward, settings.away)
-    )
-    source = settings.questions or own
+    of_touchstone = settings.model if settings.model.startswith("touchstone:") else None
+    source = settings.questions or of_touchstone or rooms.default_for(settings.toward, settings.away)
     if source is None:
         return None
     questions = rooms.load(source)
@@ -49,12 +47,46 @@ def open_questions(settings: Settings, lm: LM) -> Questions | None:
     return Questions(chosen, name=questions.name, notes=questions.notes)
 
 
+def check_labels(settings: Settings, models: Sequence[str]) -> None:
+    """Before any work: refuse training questions of `supervised` that cannot be read, or that a score is made of.
+
+    Raises `UsageError` where no file is named, or where a prompt or a cluster is also one of a model's test questions.
+    """
+    from gnomon.methods import Supervised, named
+
+    method = named("supervised", settings.method_settings.get("supervised"))
+    if "supervised" not in settings.methods or not isinstance(method, Supervised):
+        return
+    labelled = method.training_questions()
+    for model in models:
+        asked = open_questions(settings.model_copy(update={"model": model}))
+        if asked is not None and (shared := _shared(labelled, asked)) is not None:
+            raise UsageError(
+                f"{labelled.name} and {asked.name} share {shared}, so supervised would be trained on what it is scored on; "
+                "train on other questions"
+            )
+
+
+def _shared(labelled: Questions, asked: Questions) -> str | None:
+    """The first prompt or cluster that both hold."""
+    prompts = {_text(question.prompt) for question in asked}
+    clusters = {question.cluster for question in asked}
+    for question in labelled:
+        if _text(question.prompt) in prompts:
+            return f"the prompt {_text(question.prompt)!r}"
+        if question.cluster in clusters:
+            return f"the cluster {question.cluster!r}"
+    return None
+
+
 def open_run(settings: Settings, command: str, models: Sequence[str]) -> Run:
     """The run folder: by its name, or the newest unfinished run of the same settings and files, or a new one."""
     from gnomon.runs import Run, list_runs
     from gnomon.runs.config import fingerprint, resolved
 
     files = {name: getattr(settings, name) for name in ("questions", "templates", "suffixes")}
+    if "supervised" in settings.methods:
+        files["labels"] = settings.method_settings["supervised"]["questions"]
     config = {
         **settings.model_dump(mode="json"),
         "command": command,
@@ -87,6 +119,12 @@ def check_identity(run: Run, stem: str, settings: Settings, lm: LM, questions: Q
         raise UsageError(
             f"{run.folder} was begun with other {' and '.join(changed)} of {settings.model}; start a new run (--name)"
         )
+
+
+def _text(prompt: Prompt) -> str:
+    """What is asked, whatever stands around it and however it is spaced and capitalised."""
+    text = prompt if isinstance(prompt, str) else prompt.user
+    return " ".join(text.split()).casefold()
 
 
 def _content(path: str | None) -> str | None:

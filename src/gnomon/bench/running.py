@@ -12,8 +12,15 @@ from gnomon.bench.asking import labels as labels_of
 from gnomon.bench.comparing import ROWS, scored_rows
 from gnomon.bench.composing import Seed, compose, tables_of
 from gnomon.bench.measure import Measured, measure
-from gnomon.bench.opening import check_identity, open_model, open_questions, open_run
+from gnomon.bench.opening import (
+    check_identity,
+    check_labels,
+    open_model,
+    open_questions,
+    open_run,
+)
 from gnomon.bench.settings import Settings
+from gnomon.methods import Supervised
 from gnomon.runs import Reading, Run
 from gnomon.runs import progress as default_progress
 
@@ -41,6 +48,7 @@ def bench(
     from gnomon.report import render
 
     models = tuple(models) or (settings.model,)
+    check_labels(settings, models)
     # The first model is opened before the folder is made: a model that cannot be opened leaves no run behind.
     first = open_model(settings.model_copy(update={"model": models[0]}))
     run = open_run(settings, command, models)
@@ -56,18 +64,20 @@ def bench(
 
 
 def preferred_of(measured: Sequence[Measured]) -> Measured | None:
-    """The dial that recovers most of the personas' gap on validation pairs; never a prompt, never `random`.
+    """The dial that recovers most of the personas' gap on validation pairs; never a prompt, `random`, or one with labels.
 
     One that need not be turned down goes before all that bring about refusals: part of what these recover is a refusal.
     """
-    known = [one for one in measured if one.recovery is not None and one.method != "random"]
+    known = [
+        one for one in measured if one.recovery is not None and one.method not in ("random", Supervised.name)
+    ]
     return max(known, key=lambda one: (not one.turned_down, one.recovery or 0.0), default=None)
 
 
 def _measure_model(
     run: Run, settings: Settings, lm: LM, place: int, *, several: bool, progress: Progress
 ) -> None:
-    questions = open_questions(settings, lm)
+    questions = open_questions(settings)
     stem = f"{place}-{_slug(settings.model)}"
     check_identity(run, stem, settings, lm, questions)
     seeds = [

@@ -33,9 +33,9 @@ class Supervised:
     """Low-rank edits of the Linears that write to the residual stream, trained on the answers to labelled questions.
 
     Attributes:
-        questions: File or name of the questions to train on, as `gnomon.questions.load` reads them; never those of the test.
+        questions: File or name of the questions to train on, for `gnomon.questions.load`; never those of the test.
         rank: Rank of each edit; at most what the narrowest edited Linear has.
-        edited: First and last edited block; None is from a tenth of the depth to the last one.
+        edited: First and last edited block; None is from a tenth of the depth to the middle.
         rows: Questions per optimiser step, controls not counted.
         steps: Optimiser steps.
         learning_rate: The highest one.
@@ -81,11 +81,11 @@ class Supervised:
     ) -> Dial:
         """A dial at native scale; with a `folder`, a killed training goes on where its last checkpoint is.
 
-        The contrast gives the two words alone. Raises `UsageError` for questions or settings that cannot be, `Failure` where
-        the loss is not finite.
+        The contrast gives the two words alone. Raises `UsageError` for questions or settings that cannot be, `Failure`
+        where the loss is not finite.
         """
         asked = self.training_questions()
-        first, last = self.edited or (int(0.1 * lm.n_blocks), lm.n_blocks - 1)
+        first, last = self.edited or (int(0.1 * lm.n_blocks), max(0, lm.n_blocks // 2 - 1))
         bases = singular_bases(lm, residual_writers(lm, first, last), self.rank)
         edited = Edited(lm, bases, FreeCores(len(bases), bases[0].U.shape[1], device=lm.device))
         with progress("preparing batches", None):
@@ -101,7 +101,7 @@ class Supervised:
         with edited.attached():
             trained = train(
                 objective,
-                Schedule(steps=self.steps, learning_rate=self.learning_rate),
+                Schedule(steps=self.steps, learning_rate=self.learning_rate, validate_every=25),
                 seed=seed,
                 folder=folder,
                 about=objective.about,

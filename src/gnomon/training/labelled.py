@@ -61,10 +61,10 @@ class AnswerTokens:
                             known[beginning] = len(rows)
                             rows.append([*one.ids, *beginning])
                         places.append((question, side, number, step, known[beginning], token))
-        *index, row, token = torch.tensor(places).unbind(1)
+        *index, behind, read = torch.tensor(places).unbind(1)
         shape = [len(asked), 2, *(int(one.max()) + 1 for one in index[2:])]
         empty = torch.zeros(shape, dtype=torch.long)
-        found = (empty.index_put(tuple(index), of) for of in (row, token, torch.ones_like(row)))
+        found = (empty.index_put(tuple(index), of) for of in (behind, read, torch.ones_like(read)))
         rows_of, tokens, real = (one.to(device) for one in found)
         return rows, cls(rows_of, tokens, real.bool())
 
@@ -191,7 +191,7 @@ def validation_clusters(questions: Questions, seed: int) -> set[str]:
     targets = {one.cluster for one in questions.targets}
     if len(targets) < 2:
         raise UsageError(
-            f"{questions.name} has labelled questions in {len(targets)} clusters; give at least 2, one of them for validation"
+            f"{questions.name} has labelled questions in {len(targets)} clusters; give at least 2, one for validation"
         )
     controls = {one.cluster for one in questions.controls} - targets
     kept: set[str] = set()

@@ -30,7 +30,7 @@ def training_questions(world: World, dilemmas: int, seed: int = 0) -> Questions:
     combinations = latents.split(world)[0]
     if not 1 <= dilemmas <= len(combinations):
         raise UsageError(
-            f"{dilemmas} dilemmas were asked for and the world has {len(combinations)} for training; give 1 to {len(combinations)}"
+            f"{dilemmas} dilemmas were asked for; the world has {len(combinations)} for training, so give 1 to that many"
         )
     random_ = random.Random(seed)
     chosen = random_.sample(combinations, dilemmas)
