@@ -11,7 +11,7 @@ import pytest
 from typer.main import get_command
 
 import gnomon.bench
-from gnomon.bench.settings import TRAINED_METHODS, ModelSettings, Settings
+from gnomon.bench.settings import BASELINE_METHODS, TRAINED_METHODS, ModelSettings, Settings
 from gnomon.cli import app
 from gnomon.cli.options import told
 
@@ -81,6 +81,16 @@ def test_method_is_another_spelling_of_methods(asked: Callable[..., Settings]) -
     assert asked("--method", "pca", "--methods", "probe,random").methods == ("pca", "probe", "random")
     assert asked("--method", "all") == asked("--methods", "all")
     assert set(TRAINED_METHODS) <= set(asked("--method", "all").methods)
+
+
+def test_groups_are_named_together_with_methods(asked: Callable[..., Settings]) -> None:
+    every = asked("--method", "all").methods
+    assert not set(BASELINE_METHODS) & set(every)
+    assert asked("--method", "shift,baselines").methods == ("shift", *BASELINE_METHODS)
+    assert asked("--method", "lora,baselines,lora,pca").methods == (*BASELINE_METHODS, "pca")
+    assert asked("--method", "all,baselines").methods == (*every, *BASELINE_METHODS)
+    given = asked("--method", "baselines", "--set", "lora.epochs=2")
+    assert given.method_settings == {"lora": {"epochs": 2}}
 
 
 def test_settings_of_methods_are_json_numbers_with_commas_or_words(

@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnomon.training.losses import (
+    dpo_loss,
     focus,
     gap_scale,
+    ipo_loss,
     mean_over_positions,
     mean_square,
     odd_and_even,
     projection_loss,
+    reward_margin,
     state_distillation,
 )
 
@@ -146,6 +149,53 @@ def test_the_scale_of_one_pair_is_the_floor_and_has_no_gradient() -> None:
     gap = torch.tensor([[5.0, -5.0]], requires_grad=True)
     assert gap_scale(gap).tolist() == pytest.approx([0.05, 0.05])
     assert not gap_scale(gap).requires_grad
+
+
+# -- preferences on states -------------------------------------------------------------------------------------------
+
+
+def test_a_margin_is_how_far_the_gap_moved_along_itself_in_units_of_its_spread() -> None:
+    gap, sigma = torch.tensor([[3.0, 8.0]]), torch.tensor([1.0, 2.0])  # g / sigma = (3, 4), of length 5
+    moved = torch.tensor([[1.0, 2.0]])  # (1, 1) in units of sigma: (3 + 4) / 5
+    assert float(reward_margin(gap, gap + moved, sigma)) == pytest.approx(1.4)
+    assert float(reward_margin(gap, gap - 2 * moved, sigma)) == pytest.approx(-2.8)
+    across = torch.tensor([[4.0, -6.0]])  # (4, -3)
+    assert float(reward_margin(gap, gap + across, sigma)) == pytest.approx(0, abs=1e-6)
+
+
+def test_dpo_by_hand() -> None:
+    nothing = torch.zeros(1)
+    assert float(dpo_loss(nothing, nothing, beta=0.1)) == pytest.approx(2 * math.log(2))
+    plus, minus = torch.tensor([3.0]), torch.tensor([-1.0])
+    by_hand = math.log(1 + math.exp(-1.5)) + math.log(1 + math.exp(-0.5))
+    assert float(dpo_loss(plus, minus, beta=0.5)) == pytest.approx(by_hand)
+    turned = math.log(1 + math.exp(1.5)) + math.log(1 + math.exp(0.5))
+    assert float(dpo_loss(-plus, -minus, beta=0.5)) == pytest.approx(turned)
+
+
+def test_ipo_by_hand() -> None:
+    wanted = torch.tensor([5.0])  # 1 / (2 * 0.1)
+    assert float(ipo_loss(wanted, -wanted, beta=0.1)) == pytest.approx(0)
+    assert float(ipo_loss(0 * wanted, 0 * wanted, beta=0.1)) == pytest.approx(50)
+    assert float(ipo_loss(torch.tensor([7.0]), torch.tensor([-2.0]), beta=0.1)) == pytest.approx(4 + 9)
+
+
+@pytest.mark.parametrize("preference", [dpo_loss, ipo_loss])
+def test_the_gradient_of_a_preference_is_that_of_finite_differences_and_alive_at_the_start(
+    preference,
+) -> None:
+    draw = torch.Generator().manual_seed(4)
+    gap, plus, minus = (torch.randn(5, 3, generator=draw, dtype=torch.float64) for _ in range(3))
+    sigma = gap_scale(gap)
+
+    def function(*sides):
+        return preference(*(reward_margin(gap, side, sigma) for side in sides), beta=0.3)
+
+    assert torch.autograd.gradcheck(function, [tensor.requires_grad_() for tensor in (plus, minus)])
+    start = [gap.clone().requires_grad_() for _ in range(2)]
+    rising, falling = torch.autograd.grad(function(*start).sum(), start)
+    assert bool((rising * gap).sum(1).lt(0).all())  # a larger gap is better at +1
+    assert bool((falling * gap).sum(1).gt(0).all())
 
 
 # -- means and distillation ------------------------------------------------------------------------------------------

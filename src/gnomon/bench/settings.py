@@ -28,7 +28,13 @@ TRAINED_METHODS = ("shift", "antipasto", "antipasto-paper", "antipasto-published
 ALL_METHODS = (*PROMPT_METHODS, *VECTOR_METHODS, *TRAINED_METHODS, "random")
 LABELLED_METHODS = ("supervised",)
 """Methods that need a file of labelled questions: known by name, and no part of "all"."""
-KNOWN_METHODS = (*ALL_METHODS, *LABELLED_METHODS)
+BASELINE_METHODS = (
+    *("lora", "dora", "ia3", "vera", "road"),
+    *("antipasto-scaling", "antipasto-dpo", "antipasto-ipo"),
+)
+"""AntiPaSTO's losses with something else trained, or another loss: known by name and as a group, and no part of "all"."""
+GROUPS = {"all": ALL_METHODS, "baselines": BASELINE_METHODS}
+KNOWN_METHODS = (*ALL_METHODS, *BASELINE_METHODS, *LABELLED_METHODS)
 QUICK_METHODS = (*PROMPT_METHODS, *VECTOR_METHODS, "random")
 """What is measured where no method is named: all that need no training."""
 STRENGTHS = ("matched", "kl", "native")
@@ -79,7 +85,9 @@ class Settings(BaseModel):
         None, description="file (csv, jsonl, parquet) or name of a question set; a touchstone brings its own"
     )
     methods: tuple[str, ...] = Field(
-        QUICK_METHODS, description=f"methods, by name: {', '.join(KNOWN_METHODS)}, or all"
+        QUICK_METHODS,
+        description=f"methods, by name: {', '.join(ALL_METHODS)}, or all; {', '.join(BASELINE_METHODS)}, or baselines; "
+        + ", ".join(LABELLED_METHODS),
     )
     method_settings: dict[str, dict[str, Any]] = Field(
         {},
@@ -103,14 +111,15 @@ class Settings(BaseModel):
     @field_validator("methods")
     @classmethod
     def _known_methods(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if value == ("all",):
-            return ALL_METHODS
-        for name in value:
+        methods = tuple(dict.fromkeys(one for name in value for one in GROUPS.get(name, (name,))))
+        for name in methods:
             if name not in KNOWN_METHODS:
-                raise ValueError(f"there is no method {name!r}; choose from {', '.join(KNOWN_METHODS)}")
-        if not value:
-            raise ValueError(f"no method is named; choose from {', '.join(KNOWN_METHODS)}")
-        return value
+                raise ValueError(
+                    f"there is no method {name!r}; choose from {', '.join((*KNOWN_METHODS, *GROUPS))}"
+                )
+        if not methods:
+            raise ValueError(f"no method is named; choose from {', '.join((*KNOWN_METHODS, *GROUPS))}")
+        return methods
 
     @field_validator("method_settings")
     @classmethod

@@ -1,7 +1,8 @@
 """How to find a dial: one file per family. Every method has `fit(lm, contrast, seed=..., states=...) -> Dial`.
 
-A method knows contrast pairs and residual states. It never sees a question, an answer or a label (but for `supervised`,
-the ceiling, which is marked so); how strong a dial is turned and what it is worth is decided elsewhere, the same way for all.
+A method knows contrast pairs and residual states. It never sees a question, an answer or a label; `supervised`, the
+ceiling, is the one exception and is marked so. How strong a dial is turned and what it is worth is decided elsewhere, the
+same way for all.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gnomon.errors import UsageError
 from gnomon.methods.act_add import ActAdd
 from gnomon.methods.antipasto import CODE, PAPER, PUBLISHED, AntiPaSTO
+from gnomon.methods.baselines import BASELINES
 from gnomon.methods.configured import configured
 from gnomon.methods.mean_difference import MeanDifference
 from gnomon.methods.pca import PCA
@@ -53,6 +55,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "shift": Shift(),
         **{preset.name: preset for preset in (CODE, PAPER, PUBLISHED)},
         "random": RandomDirection(),
+        **{baseline.name: baseline for baseline in BASELINES},
         "supervised": Supervised(),
     }
 )

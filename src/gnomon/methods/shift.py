@@ -77,11 +77,10 @@ class Shift:
                 raise UsageError(f"{name} is {getattr(self, name)}; give at least {least}")
         if not 0 < self.learning_rate < float("inf"):
             raise UsageError(f"learning_rate is {self.learning_rate}; give a positive number, like 0.01")
-        for name, known in (("sides", SIDES), ("adapter", KINDS)):
-            if getattr(self, name) not in (None, *known):
-                raise UsageError(
-                    f"{name} is {getattr(self, name)!r}; choose from {', '.join(map(repr, known))}"
-                )
+        if self.sides not in (None, *SIDES):
+            raise UsageError(f"sides is {self.sides!r}; choose from {', '.join(map(repr, SIDES))}")
+        if self.adapter not in KINDS:
+            raise UsageError(f"adapter is {self.adapter!r}; choose from {', '.join(map(repr, KINDS))}")
 
     def fit(
         self,
