@@ -53,3 +53,18 @@ def test_build_writes_where_it_is_told(invoke: Callable[..., Any], monkeypatch: 
     assert invoke("touchstone", "build", "honesty", "--out", "mine").stdout.startswith("mine: built")
     invoke("touchstone", "build", "null")
     assert built == [("honesty", Path("mine")), ("null", Path("null"))]
+
+
+def test_dilemmas_writes_a_training_split_and_never_over_a_file(
+    invoke: Callable[..., Any], refused: Callable[..., str]
+) -> None:
+    from gnomon import questions
+
+    line = ("touchstone", "dilemmas", "honesty", "--seed", "3")
+    said = invoke(*line, "--count", "7", "--out", "one.jsonl").stdout
+    assert said.startswith("one.jsonl: 14 questions about 7 dilemmas, and ")
+    invoke(*line, "--count", "7", "--out", "two.csv")
+    assert questions.load("one.jsonl").fingerprint == questions.load("two.csv").fingerprint
+    assert "one.jsonl exists and is not overwritten" in refused(2, *line, "--out", "one.jsonl")
+    assert "3000 for training" in refused(2, *line, "--count", "3001", "--out", "three.jsonl")
+    assert not Path("three.jsonl").exists()

@@ -89,7 +89,7 @@ class LabelledAnswers:
     """Mean of `softplus(-alpha y l(alpha))` over targets and signs, and of `weight (l(alpha) - l(0))^2` over controls.
 
     `l` are log-odds in nats, `y` is +1 where the first class is the toward word's answer: the loss is that of logistic
-    regression on alpha's sign, log 2 for an untrained dial.
+    regression on alpha's sign, at least log 2 for an untrained dial. It is exact for spellings of several tokens too.
 
     Raises `UsageError` where there are no questions with a label to train on, or none for validation.
     """
