@@ -107,22 +107,32 @@ class AntiPaSTO:
     trains = True
 
     def __post_init__(self) -> None:
-        counts = ("rank", "subspace_rank", "last_tokens", "pairs_per_step", "accumulation", "epochs")
+        counts = (
+            "rank",
+            "subspace_rank",
+            "last_tokens",
+            "pairs_per_step",
+            "accumulation",
+            "epochs",
+            "patience",
+        )
         for name in counts:
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; give at least 1")
-        if not 0 < self.beta < float("inf"):
-            raise UsageError(f"beta is {self.beta}; give a positive number, like 0.1")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"{name} is {value}; give at least 1")
+        for name, like in (("beta", 0.1), ("learning_rate", 0.002)):
+            if not 0 < (value := getattr(self, name)) < float("inf"):
+                raise UsageError(f"{name} is {value}; give a positive number, like {like}")
+        for name in ("coherence", "limit_scale", "monotonic", "threshold_scale", "weight_decay"):
+            if not 0 <= (value := getattr(self, name)) < float("inf"):
+                raise UsageError(f"{name} is {value}; give a number of 0 or more")
+        if not 0 <= self.softness <= 1:
+            raise UsageError(f"softness is {self.softness}; give a share from 0 to 1")
         for name in ("edited_from", "loss_depth"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(
-                    f"{name} is {getattr(self, name)}; give a share of the depth from 0 to below 1"
-                )
+            if not 0 <= (value := getattr(self, name)) < 1:
+                raise UsageError(f"{name} is {value}; give a share of the depth from 0 to below 1")
         for name, known in (("subspace", SUBSPACES), ("projection", PROJECTIONS), ("adapter", KINDS)):
-            if getattr(self, name) not in known:
-                raise UsageError(
-                    f"{name} is {getattr(self, name)!r}; choose from {', '.join(map(repr, known))}"
-                )
+            if (value := getattr(self, name)) not in known:
+                raise UsageError(f"{name} is {value!r}; choose from {', '.join(map(repr, known))}")
         for name in ("coherence_ramp", "monotonic_ramp", "focus_ramp"):
             begin, end = getattr(self, name)
             if not 0 <= begin <= end <= 1:
