@@ -43,11 +43,11 @@ class Supervised:
     """
 
     questions: str | None = None
-    rank: int = 128
+    rank: int = 32
     edited: tuple[int, int] | None = None
     rows: int = 32
-    steps: int = 300
-    learning_rate: float = 1e-2
+    steps: int = 150
+    learning_rate: float = 3e-3
     control_weight: float = 1.0
     name = "supervised (labels)"
     trains = True
@@ -57,7 +57,7 @@ class Supervised:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; give at least 1")
         if not 0 < self.learning_rate < float("inf"):
-            raise UsageError(f"learning_rate is {self.learning_rate}; give a positive number, like 0.01")
+            raise UsageError(f"learning_rate is {self.learning_rate}; give a positive number, like 0.003")
         if not 0 <= self.control_weight < float("inf"):
             raise UsageError(f"control_weight is {self.control_weight}; give 0 or a positive number")
 
