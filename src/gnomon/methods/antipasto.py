@@ -107,16 +107,8 @@ class AntiPaSTO:
     trains = True
 
     def __post_init__(self) -> None:
-        counts = (
-            "rank",
-            "subspace_rank",
-            "last_tokens",
-            "pairs_per_step",
-            "accumulation",
-            "epochs",
-            "patience",
-        )
-        for name in counts:
+        counts = ("rank", "subspace_rank", "last_tokens", "pairs_per_step", "accumulation", "epochs")
+        for name in (*counts, "patience"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UsageError(f"{name} is {value}; give at least 1")
         for name, like in (("beta", 0.1), ("learning_rate", 0.002)):
