@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCRIPTS = ("oracles.py", "speed.py", "coverage.py")
+SCRIPTS = ("oracles.py", "speed.py", "training.py", "coverage.py")
 
 
 def main() -> int:

@@ -38,6 +38,10 @@ SECONDS_OF_SHIFT = 60
 
 
 def main() -> None:
+    load = os.getloadavg()[0]
+    print(
+        f"{load:.1f} processes wanted the {os.cpu_count()} CPU cores in the minute before (load average).\n"
+    )
     beside(TOUCHSTONE, TOUCHSTONE_STEPS)
     beside("Gemma-3-270m", SHAPE_STEPS)
     memory("Gemma-3-270m")
@@ -56,7 +60,8 @@ def beside(model: str, steps: int) -> None:
     told = worker("speed", model, str(steps))
     medians = {name: statistics.median(told["seconds"][name]) for name in NAMES}
     print(f"## One optimiser step: {model}, {told['batch']}\n")
-    print(f"| | s, median of {steps} | least to most | x gnomon |")
+    seconds_of = "s" if told["mebibytes"] else "CPU s"
+    print(f"| | {seconds_of}, median of {steps} | least to most | x gnomon |")
     print("|---|---|---|---|")
     for name, said in NAMES.items():
         seconds = told["seconds"][name]
