@@ -54,7 +54,9 @@ def test_labels_of_the_training_split_raise_the_score_on_other_dilemmas(tmp_path
     clusters = {f"d{number}" for number in range(30)}
     held_out = questions.load("touchstone:honesty")
     asked = Questions((one for one in held_out if one.label is None or one.cluster in clusters), name="few")
-    dial = Supervised(str(file), rank=16, rows=12, steps=30).fit(lm, Contrast("honest", "dishonest"))
+    dial = Supervised(str(file), rank=16, rows=12, steps=30, learning_rate=0.01).fit(
+        lm, Contrast("honest", "dishonest")
+    )
     found = steering_f1(lm, dial, asked).headline
     assert found is not None
     # The model as it is has 0 by definition.
