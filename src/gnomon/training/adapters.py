@@ -27,7 +27,7 @@ from gnomon.errors import UsageError
 from gnomon.lm import Replay
 from gnomon.lm.replay import Reads
 from gnomon.training.edited import ALPHAS, computing
-from gnomon.training.svd import dense_weight, leading_right_vectors, orthonormal
+from gnomon.training.svd import as_float64, dense_weight, leading_right_vectors, orthonormal
 from gnomon.training.trainable import Hook, hooked, shake
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Adapted:
         config = _CONFIGS[kind]([(one.out_features, one.in_features) for one in own], rank, seed)
         twins = nn.ModuleDict({f"linear_{index}": one for index, one in enumerate(own)})
         config.target_modules = set(twins)
-        self._adapted = _injected(twins, config, seed)
+        _inject(twins, config, seed)
         self._layers: list[Any] = list(twins.values())
         self.parameters: Mapping[str, Tensor] = {
             name: parameter for name, parameter in twins.named_parameters() if parameter.requires_grad
@@ -130,9 +130,11 @@ def twin(linear: nn.Module) -> nn.Linear:
 
 @torch.no_grad()
 def change_of(layer: Any) -> Float[Tensor, "d_out d_in"]:
-    """`W' - W` of an adapted Linear: what it makes of the unit vectors, in float64 on the CPU."""
-    exact = copy.deepcopy(layer).cpu().double()
-    eye = torch.eye(exact.in_features, dtype=torch.float64)
+    """`W' - W` of an adapted Linear: what it makes of the unit vectors, in float64."""
+    exact = copy.deepcopy(layer)
+    device = exact.get_base_layer().weight.device
+    exact = (exact.cpu() if device.type == "mps" else exact).double()
+    eye = as_float64(torch.eye(exact.in_features, device=device))
     change: Tensor = exact(eye) - exact.get_base_layer()(eye)
     return change.mT
 
@@ -142,26 +144,26 @@ def low_rank(module: str, change: Float[Tensor, "d_out d_in"]) -> LowRank:
     """A change of a weight as an edit `U K V^T` of its numerical rank, V its leading right singular vectors."""
     V, _ = leading_right_vectors(change, min(change.shape))
     if not V.shape[1]:
-        V = torch.eye(change.shape[1], 1, dtype=change.dtype)
+        V = torch.eye(change.shape[1], 1, dtype=change.dtype, device=change.device)
     written = change @ V
     U = orthonormal(written)
-    return LowRank(module, U.float(), V.float(), FreeCore((U.mT @ written).float()))
+    left, right, core = (tensor.float().cpu() for tensor in (U, V, U.mT @ written))
+    return LowRank(module, left, right, FreeCore(core))
 
 
 # -- PEFT's configurations, with its own defaults ------------------------------------------------------------------------
 
 
-def _injected(twins: nn.ModuleDict, config: Any, seed: int) -> Any:
-    """The stand-in under PEFT, which puts its layers in the twins' places; its random start comes from the seed alone."""
+def _inject(twins: nn.ModuleDict, config: Any, seed: int) -> None:
+    """PEFT puts its layers in the twins' places, float32; their random start comes from the seed alone."""
     from peft import get_peft_model
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        adapted = get_peft_model(twins, config)
-    for parameter in adapted.parameters():
+        get_peft_model(twins, config)
+    for parameter in twins.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return adapted
 
 
 Shapes = Sequence[tuple[int, int]]
