@@ -12,9 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from gnomon import questions
 from gnomon.contrast import Contrast, PairStates, read_pairs
 from gnomon.dials import Dial
 from gnomon.errors import Failure, UsageError
@@ -141,20 +143,19 @@ def test_the_published_dial_is_the_last_one_and_the_others_the_best(
 # -- the sign ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_dial_turned_round_comes_out_as_the_same_dial(tiny_lm, tiny_contrast, tiny_states) -> None:
-    pairs = tiny_contrast.resolve(tiny_lm)
+def test_the_sign_by_hand(tiny_lm, tiny_contrast, tiny_states) -> None:
     dial = replace(CODE, **SMALL).fit(tiny_lm, tiny_contrast, states=tiny_states)
-    prompts = list(pairs.plain)
     with dial.at(1):
-        expected = tiny_lm.residuals(prompts)
-    outcomes = set()
-    for sign in (1.0, -1.0):
-        again = oriented(tiny_lm, dial * sign, pairs, tiny_states, 2)
-        outcomes.add(again.notes["orientation"].rsplit("(")[-1])
-        assert again.notes["validation prompts that agree"] == dial.notes["validation prompts that agree"]
-        with again.bound(tiny_lm).at(1):
-            torch.testing.assert_close(tiny_lm.residuals(prompts), expected, rtol=1e-4, atol=1e-5)
-    assert outcomes == {"kept)", "turned)"}
+        expected = tiny_lm.residuals(["do you like tea ?"])
+    leaning = torch.tensor([3.0, -1.0, 0.5, 0.5])
+    kept, turned = oriented(dial, leaning), oriented(dial * -1.0, -leaning)
+    for found, said in ((kept, "kept"), (turned, "turned")):
+        assert found.notes["orientation"].endswith(f"({said})")
+        assert found.notes["validation pairs that agree"] == 0.75
+        with found.bound(tiny_lm).at(1):
+            torch.testing.assert_close(
+                tiny_lm.residuals(["do you like tea ?"]), expected, rtol=1e-4, atol=1e-5
+            )
 
 
 def test_minus_one_is_plus_one_of_the_opposite_parameters(tiny_lm, tiny_contrast, tiny_states) -> None:
@@ -172,24 +173,38 @@ def test_minus_one_is_plus_one_of_the_opposite_parameters(tiny_lm, tiny_contrast
             )
 
 
+@torch.no_grad()
+def preferences(lm: LM, rows: PairRows) -> torch.Tensor:
+    """Mean log-probability of the toward row's own tokens minus that of the away row's, for each validation pair."""
+    found = []
+    for pair in rows.side(validation=True):
+        length = min(len(rows.toward[pair]), len(rows.away[pair]))
+        means = []
+        for ids in (rows.toward[pair], rows.away[pair]):
+            log_probs = lm.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+            own = range(len(ids) - length, len(ids) - 1)
+            means.append(sum(float(log_probs[place, ids[place + 1]]) for place in own) / len(own))
+        found.append(means[0] - means[1])
+    return torch.tensor(found)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
-def test_plus_one_is_toward_whichever_word_that_is(tiny_lm, tiny_contrast, preset: str) -> None:
+def test_plus_one_prefers_what_the_toward_word_says_whichever_word_that_is(
+    tiny_lm, tiny_contrast, preset: str
+) -> None:
     method = replace(PRESETS[preset], **SMALL)
-    block = method.blocks(tiny_lm.n_blocks)[2]
     swapped = replace(tiny_contrast, toward=tiny_contrast.away, away=tiny_contrast.toward)
     for contrast in (tiny_contrast, swapped):
-        pairs = contrast.resolve(tiny_lm)
-        states = read_pairs(tiny_lm, pairs)
-        dial = method.fit(tiny_lm, contrast, states=states)
-        held = [place for place, kept in enumerate(pairs.validation) if kept]
-        prompts = [side[place] for side in (pairs.toward, pairs.away, pairs.plain) for place in held]
-        gap = tiny_lm.residuals([pairs.toward[place] for place in held], blocks=[block])[:, 0].mean(0)
-        gap -= tiny_lm.residuals([pairs.away[place] for place in held], blocks=[block])[:, 0].mean(0)
+        rows = PairRows.of(tiny_lm, contrast.resolve(tiny_lm))
+        dial = method.fit(tiny_lm, contrast)
         found = []
         for alpha in (1, -1):
             with dial.at(alpha):
-                found.append(tiny_lm.residuals(prompts, blocks=[block])[:, 0].mean(0))
-        assert float((found[0] - found[1]) @ gap) > 0
+                found.append(preferences(tiny_lm, rows))
+        leaning = found[0] - found[1]
+        assert float(leaning.mean()) > 0
+        agree = float((leaning > 0).float().mean())
+        assert dial.notes["validation pairs that agree"] == pytest.approx(agree, abs=1e-3)
         assert dial.words == (contrast.toward, contrast.away)
 
 
@@ -226,6 +241,19 @@ def test_the_gap_of_unseen_pairs_grows_with_one_sign_and_shrinks_with_the_other(
     smaller, larger = sorted(along)
     assert smaller < -0.08
     assert larger > 0.05
+
+
+def test_plus_one_answers_more_as_the_toward_word_does(touchstone: SimpleNamespace) -> None:
+    """The sign was found without a label; here labels say that it is right."""
+    lm = touchstone.lm
+    asked = [one for one in questions.dilemmas("touchstone:honesty") if one.kind == "target"][:80]
+    labels = np.array([one.label for one in asked])
+    odds = []
+    for alpha in (1, -1):
+        with touchstone.dial.at(alpha):
+            answers = lm.answers([one.prompt for one in asked], [one.classes for one in asked])
+            odds.append(np.asarray(answers.log_odds))
+    assert float((labels * (odds[0] - odds[1])).mean()) > 0.1
 
 
 def test_the_dial_says_how_it_was_found_and_the_model_is_as_it_was(

@@ -14,7 +14,6 @@ from gnomon.contrast import Contrast, PairStates
 from gnomon.dials import Dial
 from gnomon.errors import UsageError
 from gnomon.lm import Head
-from gnomon.methods.direction import states_of
 from gnomon.methods.orientation import oriented
 from gnomon.runs import Progress
 from gnomon.runs import progress as default_progress
@@ -147,9 +146,7 @@ class AntiPaSTO:
         Raises `UsageError` for settings that the model does not allow, `Failure` where the loss is not finite.
         """
         available(self.adapter)
-        states = states_of(lm, contrast, states, seed)
-        pairs = contrast.resolve(lm, seed=seed)
-        rows = PairRows.of(lm, pairs)
+        rows = PairRows.of(lm, contrast.resolve(lm, seed=seed))
         first, last, block = self.blocks(lm.n_blocks)
         with progress("preparing batches", None):
             objective, edited = self.prepared(lm, rows, seed)
@@ -168,6 +165,7 @@ class AntiPaSTO:
                 stage=f"training {self.name}",
                 progress=progress,
             )
+            leaning = objective.leaning()
         edits = edited.edits()
         dial = Dial(
             edits,
@@ -184,7 +182,7 @@ class AntiPaSTO:
                 **({} if self.defects else {"best step": trained.best_step}),
             },
         )
-        return oriented(lm, dial, pairs, states, block).bound(lm)
+        return oriented(dial, leaning).bound(lm)
 
     def prepared(self, lm: LM, rows: PairRows, seed: int) -> tuple[AntiPaSTOObjective, Trainable]:
         """The objective on recorded batches, and the edits as they begin."""

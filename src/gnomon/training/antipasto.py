@@ -19,7 +19,7 @@ from gnomon.training.edited import computing
 from gnomon.training.losses import antiparallel_loss, dpo_loss, ipo_loss, projection_loss, reward_margin
 from gnomon.training.pair_batch import PairBatch
 from gnomon.training.trainable import Trainable
-from gnomon.training.vocabulary import IGNORED, next_token_terms
+from gnomon.training.vocabulary import IGNORED, NextTokenTerms, next_token_terms
 
 if TYPE_CHECKING:
     from gnomon.lm import LM, Head
@@ -97,6 +97,23 @@ class AntiPaSTOObjective:
         losses = [torch.stack([*self._losses(batch, **final).values()]).sum() for batch in self._validation]
         return torch.stack(losses).mean()
 
+    @torch.no_grad()
+    def leaning(self) -> Float[Tensor, "pair"]:
+        """How much more +1 than -1 raises a validation pair's preference for the toward row's tokens, in nats per token.
+
+        The objective is satisfied by either sign; this says which one is toward. See `monotonic_barrier`.
+        """
+        found = []
+        for batch in self._validation:
+            _, last = batch.run(self._edited, predictions=True)
+            assert last is not None  # predictions were asked for
+            successor = batch.predictions.successor.repeat(2)
+            with computing(self._lm):
+                terms = next_token_terms(self._head, self._head.norm(last).flatten(0, 1), successor)
+            plus, minus = _changes(batch, terms)
+            found.append((plus - minus).cpu())
+        return torch.cat(found)
+
     def _losses(
         self, batch: PairBatch, *, softness: float, coherence: float | None, monotonic: float | None
     ) -> dict[str, Float[Tensor, ""]]:
@@ -118,8 +135,7 @@ class AntiPaSTOObjective:
             variation = terms.total_variation.view(2, -1)
             found["coherence"] = self._coherence(batch, variation, coherence)
         if monotonic:
-            scores = batch.predictions.mean_scores(terms.log_prob.view(2, -1))
-            changes = scores[:, : batch.n] - scores[:, batch.n :] - batch.preference
+            changes = _changes(batch, terms)
             threshold = monotonic_threshold(
                 batch.entropy, scale=self.weights.threshold_scale, offset=self.weights.threshold_offset
             )
@@ -148,6 +164,12 @@ class AntiPaSTOObjective:
         compared_by = batch.predictions.compared_by
         moved = torch.cat([variation[0, compared_by[: batch.n]], variation[1, compared_by[batch.n :]]])
         return 2 * coherence_barrier(moved, batch.limit, batch.predictions.joint, weight=weight).mean()
+
+
+def _changes(batch: PairBatch, terms: NextTokenTerms) -> Float[Tensor, "copy pair"]:
+    """How far each pair's preference for the toward row's own tokens is from that at alpha = 0."""
+    scores = batch.predictions.mean_scores(terms.log_prob.view(2, -1))
+    return scores[:, : batch.n] - scores[:, batch.n :] - batch.preference
 
 
 def _weight(final: float, step: int, steps: tuple[float, float]) -> float | None:
