@@ -167,6 +167,8 @@ VARIANTS: dict[str, Fit] = {
     "half the personas' difference": shift(sides="half the difference"),
     "mirror at the toward side's length": shift(equal_mirror),
     "with a coherence barrier": shift(coherent),
+    "rotations for a free core": shift(adapter="rotation"),
+    "LoRA of rank 64 for a free core": shift(adapter="lora", rank=64),
     "rank 32": shift(rank=32),
     "best of 3 restarts": shift(restarts=3),
     "mean difference on the same continued texts": continued_mean_difference,
