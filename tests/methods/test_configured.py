@@ -17,6 +17,7 @@ class Example:
     steps: int = 100
     rate: float = 0.1
     blocks: tuple[int, int] | None = None
+    targets: tuple[int, ...] | None = None
     kind: str = "plain"
     name: str = "example"
 
@@ -33,18 +34,21 @@ def test_settings_take_the_place_of_fields_with_the_fields_types() -> None:
     assert method == Example(steps=7, rate=1.0, blocks=(2, 5))
     assert isinstance(method.rate, float)  # type: ignore[attr-defined]
     assert configured("example", Example(blocks=(0, 1)), {"blocks": None}) == Example()
+    assert configured("example", Example(), {"targets": 3}) == Example(targets=(3,))
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"step": 7}, "example has no setting 'step'; its settings are steps, rate, blocks, kind"),
+        ({"step": 7}, "example has no setting 'step'; its settings are steps, rate, blocks, targets, kind"),
         ({"steps": "many"}, "example.steps is 'many': input should be a valid integer"),
         ({"steps": 1.5}, "example.steps is 1.5: "),
         ({"rate": float("nan")}, "example.rate is nan: input should be a finite number"),
-        ({"blocks": [1]}, "example.blocks is \\[1\\]: "),
+        ({"blocks": [1]}, "example.blocks is \\[1\\]: give 2 whole numbers, like 0,2; its settings are"),
+        ({"blocks": 1}, "example.blocks is 1: give 2 whole numbers, like 0,2; "),
+        ({"targets": "last"}, "example.targets is 'last': give whole numbers, like 0,2; "),
         ({"kind": "plain", "name": "other"}, "no setting 'name'"),
-        ({"steps": 0}, "steps is below 1"),
+        ({"steps": 0}, "^example.steps is below 1$"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_settings_that_there_are(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gnomon.bench.measure import contrast_of, read_states
-from gnomon.bench.opening import check_labels, open_model, open_questions
+from gnomon.bench.opening import check_labels, check_packages, open_model, open_questions
 from gnomon.bench.settings import PROMPT_METHODS, Settings
 from gnomon.methods import Trained, named
 from gnomon.runs import progress as default_progress
@@ -42,6 +42,7 @@ class Estimate:
 
 def estimate(settings: Settings) -> Estimate:
     """Count what the settings ask for, and time one batch of it. The model is opened; nothing is written."""
+    check_packages(settings)
     check_labels(settings, (settings.model,))
     lm = open_model(settings)
     questions = open_questions(settings)

@@ -47,6 +47,17 @@ def open_questions(settings: Settings) -> Questions | None:
     return Questions(chosen, name=questions.name, notes=questions.notes)
 
 
+def check_packages(settings: Settings) -> None:
+    """Before any work: `UsageError` where a method trains an adapter whose package is not installed."""
+    from gnomon.methods import AntiPaSTO, Shift, named
+    from gnomon.training.kinds import available
+
+    for name in settings.methods:
+        method = named(name, settings.method_settings.get(name))
+        if isinstance(method, AntiPaSTO | Shift):
+            available(method.adapter)
+
+
 def check_labels(settings: Settings, models: Sequence[str]) -> None:
     """Before any work: refuse training questions of `supervised` that cannot be read, or that a score is made of.
 

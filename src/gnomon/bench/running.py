@@ -15,6 +15,7 @@ from gnomon.bench.measure import Measured, measure
 from gnomon.bench.opening import (
     check_identity,
     check_labels,
+    check_packages,
     open_model,
     open_questions,
     open_run,
@@ -48,6 +49,7 @@ def bench(
     from gnomon.report import render
 
     models = tuple(models) or (settings.model,)
+    check_packages(settings)
     check_labels(settings, models)
     # The first model is opened before the folder is made: a model that cannot be opened leaves no run behind.
     first = open_model(settings.model_copy(update={"model": models[0]}))

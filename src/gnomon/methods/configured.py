@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
+from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 from gnomon.errors import UsageError
@@ -36,10 +37,30 @@ def configured(name: str, method: Method, settings: Mapping[str, Any]) -> Method
     for field, given in settings.items():
         if field not in fields:
             raise UsageError(f"{name} has no setting {field!r}; {listed}")
+        several = next((kind for kind in _kinds(types[field]) if typing.get_origin(kind) is tuple), None)
+        # One number is a list of one, as it is for every option that takes a list.
+        value = [given] if several and isinstance(given, int | float) else given
         try:
-            values[field] = TypeAdapter(types[field], config=finite).validate_python(given)
+            values[field] = TypeAdapter(types[field], config=finite).validate_python(value)
         except ValidationError as error:
             said = error.errors(include_url=False)[0]["msg"]
-            raise UsageError(f"{name}.{field} is {given!r}: {said[0].lower()}{said[1:]}; {listed}") from error
-    replaced: Method = dataclasses.replace(own, **values)
+            said = f"{said[0].lower()}{said[1:]}" if several is None else f"give {_asked(several)}"
+            raise UsageError(f"{name}.{field} is {given!r}: {said}; {listed}") from error
+    try:
+        replaced: Method = dataclasses.replace(own, **values)
+    except UsageError as error:
+        # A method's own sentence begins with the field.
+        raise UsageError(f"{name}.{error}") from error
     return replaced
+
+
+def _kinds(kind: Any) -> tuple[Any, ...]:
+    """The type, or those of a union."""
+    return typing.get_args(kind) if isinstance(kind, UnionType) else (kind,)
+
+
+def _asked(several: Any) -> str:
+    """What a tuple's type asks for: `tuple[int, int]` is "2 whole numbers, like 0,2"."""
+    items = typing.get_args(several)
+    what, like = ("whole numbers", "0,2") if items[0] is int else ("numbers", "0,0.2")
+    return f"{what}, like {like}" if ... in items else f"{len(items)} {what}, like {like}"
