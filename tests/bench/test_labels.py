@@ -119,6 +119,7 @@ def test_it_stands_in_the_table_marked_and_is_never_the_preferred_dial(asked: An
     table = readings["steering_f1"].table
     assert list(table["method"]) == ["none", "yes-bias (control)", "random", "supervised (labels)"]
     assert not (run.folder / "dial").exists()
+    assert not [note for note in readings["steering_f1"].notes if "read it at native strength" in note]
     found = readings["methods"]
     assert "except by supervised (labels): a ceiling" in found.sentence
     notes = found.table.set_index("method")["notes"]["supervised (labels)"]

@@ -34,6 +34,7 @@ def test_dose_response_holds_the_numbers_with_gaps_for_missing_ones() -> None:
     assert band["x"] == [0.01, 1.0, 1.0, 0.01]  # the point without an upper end has no band
     assert band["y"] == [20.0, 70.0, 55.0, 5.0]
     assert figure["layout"]["xaxis"]["type"] == "log"
+    assert figure["layout"]["xaxis"]["exponentformat"] == "none"  # 0.0001, and not 100µ
     assert figure["layout"]["xaxis"]["ticktext"] == ["0.01", "0.1", "1"]
     assert figure["layout"]["meta"]["description"] == (
         "F1 against KL. shift: from 10 at 0.01 to 60 at 1, highest 80 at 0.1; "
@@ -96,6 +97,23 @@ def test_against_has_bars_both_ways_and_labels_with_room() -> None:
     ]
     assert "c: effect not measured at damage 9" in figure["layout"]["meta"]["description"]
     assert third["y"] == [None]
+
+
+def test_points_at_one_place_share_a_label_that_can_be_read() -> None:
+    figure = valid(
+        against(
+            ["a", "b", "c", "d", "e"],
+            [0.0, 100.0, 99.0, 100.0, nan],
+            [50.0, -150.0, -149.0, 0.0, -150.0],
+            title="T",
+            x="damage",
+            y="effect",
+        )
+    )
+    assert [trace["text"][0].strip() for trace in figure["data"]] == ["a", "b, c", "", "d", "e"]
+    assert [trace["name"] for trace in figure["data"]] == ["a", "b", "c", "d", "e"]
+    lonely = valid(against(["a"], [nan], [nan], title="T", x="x", y="y"))
+    assert lonely["data"][0]["text"] == ["  a  "]
 
 
 def test_one_series_per_block_is_bars_with_the_chosen_block_marked() -> None:

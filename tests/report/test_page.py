@@ -144,6 +144,17 @@ def test_every_section_has_a_heading_an_anchor_and_a_link(page: Page) -> None:
     assert {link.removeprefix("#") for link in links if link} <= set(identifiers)
 
 
+def test_the_heading_of_the_first_column_stands_over_its_row_headings(tmp_path: Path) -> None:
+    with Run.create({}, tmp_path, name="blocks") as run:
+        run.add(
+            Reading(name="r", title="R", table=pd.DataFrame({"block": [0, 1], "consistency": [0.5, 0.9]}))
+        )
+    block, consistency, *rows = Page(report.html(run)).all("th")
+    assert "class" not in block
+    assert consistency["class"] == "number"
+    assert all("class" not in row for row in rows)
+
+
 def test_tables_have_scoped_headers_and_figures_a_description(page: Page) -> None:
     scopes = [header["scope"] for header in page.all("th")]
     assert scopes == ["col"] * 11 + ["row"] * 8

@@ -91,7 +91,7 @@ def _scored(
         sentence=words.sentence(settings.toward, line, bias, labels, missing),
         table=readings.table_of(lines, bias, resamples),
         columns=readings.columns(len(settings.seeds)),
-        notes=(readings.ABOUT[key], *readings.NOTES, *questions.notes),
+        notes=(readings.ABOUT[key], *readings.caveats(key, lines), *readings.NOTES, *questions.notes),
         not_measured=tuple(f"{one[0].upper()}{one[1:]}." for one in missing),
         data={"preferred": shown.method, "strength": key},
     )

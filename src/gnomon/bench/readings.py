@@ -12,6 +12,8 @@ from gnomon.bench.measure import Measured, Strength
 from gnomon.bench.rows import Rows
 from gnomon.bench.score import Score, Seeds, Side, difference, over_seeds, yes_bias
 from gnomon.bench.shift import shift
+from gnomon.dials.strength import LIMIT
+from gnomon.methods import Supervised
 from gnomon.runs import Column, Reading, number
 from gnomon.stats import Interval, holm
 
@@ -168,7 +170,20 @@ def strength_reading(
         sentence=ABOUT[key],
         table=table_of(lines, bias, resamples),
         columns=columns(n_seeds),
+        notes=caveats(key, lines),
     )
+
+
+def caveats(key: str, lines: Sequence[Scored]) -> tuple[str, ...]:
+    """What keeps lines of a table from being compared at its strength: a strength out of reach, labels."""
+    short = [line.method for line in lines if not all(map(_reached, line.strengths))]
+    labelled = key != "native" and any(line.method == Supervised.name for line in lines)
+    reach = (
+        f"Not reached within {number(LIMIT)} times the native scale: {', '.join(short)}. The line shows where the dial got "
+        "and is no comparison at this strength."
+    )
+    ceiling = f"{Supervised.name} is a ceiling, no fair competitor; read it at native strength, where it was trained."
+    return (*((reach,) if short else ()), *((ceiling,) if labelled else ()))
 
 
 def bias_line(labels: pd.DataFrame, base: pd.DataFrame, resamples: int) -> Scored:

@@ -15,7 +15,19 @@ from numpy.typing import ArrayLike
 
 from gnomon.errors import UsageError
 from gnomon.report.bars import two_sided
-from gnomon.report.frame import ACCENT, GREY, Array, Figure, arrays, frame, listed
+from gnomon.report.frame import (
+    ACCENT,
+    GREY,
+    MARKERS,
+    Array,
+    Figure,
+    accented,
+    arrays,
+    error_bars,
+    frame,
+    listed,
+)
+from gnomon.report.points import against
 from gnomon.runs import number
 
 __all__ = [
@@ -32,7 +44,6 @@ __all__ = [
 
 _MOST_TICKS = 8
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-_MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "star")
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,7 @@ def dose_response(
     Raises:
         UsageError: arrays of one series differ in length, or a logarithmic axis gets a value that is not positive.
     """
-    accent = _accent([one.name for one in series], accent)
+    accent = accented([one.name for one in series], accent)
     bands: list[Figure] = []
     lines: list[Figure] = []
     words = []
@@ -87,13 +98,13 @@ def dose_response(
                 "x": listed(xs),
                 "y": listed(ys),
                 "line": {**line, "dash": _DASHES[0 if color == ACCENT else index % len(_DASHES)]},
-                "marker": {"symbol": _MARKERS[index % len(_MARKERS)], "size": 7, "color": f"rgb({color})"},
+                "marker": {"symbol": MARKERS[index % len(MARKERS)], "size": 7, "color": f"rgb({color})"},
             }
         )
         words.append(_course(one.name, xs, ys))
     figure = frame(bands + lines, title, caption, words, x, y)
     if log_x:
-        figure["layout"]["xaxis"].update(type="log", dtick=1)
+        figure["layout"]["xaxis"].update(type="log", dtick=1, exponentformat="none")
         doses = sorted({dose for line in lines for dose in line["x"] if dose is not None})
         if 0 < len(doses) <= _MOST_TICKS:
             figure["layout"]["xaxis"].update(tickvals=doses, ticktext=[number(dose) for dose in doses])
@@ -117,7 +128,7 @@ def intervals(
         UsageError: the arrays differ in length.
     """
     centres, lows, highs = arrays(title, estimates, low, high, length=len(labels))
-    accent = _accent(labels, accent)
+    accent = accented(labels, accent)
     colors = [f"rgb({ACCENT if label == accent else GREY})" for label in labels]
     traces = [
         {
@@ -125,7 +136,7 @@ def intervals(
             "mode": "markers",
             "x": listed(centres[[row]]),
             "y": [label],
-            "error_x": _bars(centres[[row]], lows[[row]], highs[[row]], color),
+            "error_x": error_bars(centres[[row]], lows[[row]], highs[[row]], color),
             "marker": {"size": 9, "color": color},
             "showlegend": False,
             "name": label,
@@ -142,62 +153,6 @@ def intervals(
     figure["layout"]["xaxis"].update(zeroline=True)
     figure["layout"]["height"] = 90 + 34 * len(labels)
     return figure
-
-
-def against(
-    labels: Sequence[str],
-    x_values: ArrayLike,
-    y_values: ArrayLike,
-    *,
-    title: str,
-    x: str,
-    y: str,
-    x_low: ArrayLike | None = None,
-    x_high: ArrayLike | None = None,
-    y_low: ArrayLike | None = None,
-    y_high: ArrayLike | None = None,
-    accent: str | None = None,
-    caption: str = "",
-) -> Figure:
-    """One labelled point per row, such as effect against damage, with interval bars in either direction.
-
-    Raises:
-        UsageError: the arrays differ in length.
-    """
-    missing = np.full(len(labels), math.nan)
-    xs, ys, left, right, bottom, top = arrays(
-        title,
-        x_values,
-        y_values,
-        *(missing if end is None else end for end in (x_low, x_high, y_low, y_high)),
-        length=len(labels),
-    )
-    accent = _accent(labels, accent)
-    traces = []
-    for row, label in enumerate(labels):
-        color = f"rgb({ACCENT if label == accent else GREY})"
-        at = [row]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers+text",
-                "name": label,
-                "x": listed(xs[at]),
-                "y": listed(ys[at]),
-                "text": [f"  {label}  "],
-                "textposition": f"middle {_side(xs, row)}",
-                "error_x": _bars(xs[at], left[at], right[at], color),
-                "error_y": _bars(ys[at], bottom[at], top[at], color),
-                "marker": {"size": 10, "color": color, "symbol": _MARKERS[row % len(_MARKERS)]},
-                "cliponaxis": False,
-                "showlegend": False,
-            }
-        )
-    words = [
-        f"{label}: {y} {number(up)} at {x} {number(across)}"
-        for label, across, up in zip(labels, xs, ys, strict=True)
-    ]
-    return frame(traces, title, caption, words, x, y)
 
 
 def per_block(
@@ -247,18 +202,6 @@ def per_block(
     return figure
 
 
-def _side(xs: Array, row: int) -> str:
-    """Where a label has room: to the left for points in the right third, else to the right."""
-    there = [float(value) for value in xs if math.isfinite(value)]
-    return "left" if there and xs[row] > min(there) + (max(there) - min(there)) * 2 / 3 else "right"
-
-
-def _accent(names: Sequence[str], accent: str | None) -> str | None:
-    if accent is not None and accent not in names:
-        raise UsageError(f"There is no {accent!r} to stand out: give one of {', '.join(names)}.")
-    return accent if accent is not None else next(iter(names), None)
-
-
 def _band(name: str, xs: Array, lows: Array, highs: Array, color: str) -> Figure:
     there = np.isfinite(xs) & np.isfinite(lows) & np.isfinite(highs)
     across, bottom, top = xs[there], lows[there], highs[there]
@@ -273,24 +216,6 @@ def _band(name: str, xs: Array, lows: Array, highs: Array, color: str) -> Figure
         "hoverinfo": "skip",
         "showlegend": False,
         "name": f"{name}, interval",
-    }
-
-
-def _bars(
-    centre: Array,
-    low: Array,
-    high: Array,
-    color: str,
-) -> Figure:
-    above, below = listed(high - centre), listed(centre - low)
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [0.0 if value is None else value for value in above],
-        "arrayminus": [0.0 if value is None else value for value in below],
-        "thickness": 1.8,
-        "width": 0,
-        "color": color,
     }
 
 

@@ -7,6 +7,7 @@ description in words travel in the layout.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from gnomon.errors import UsageError
 
 ACCENT = "180,72,30"
 GREY = "125,133,144"
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "star")
 
 Figure = dict[str, Any]
 Array = NDArray[np.float64]
@@ -59,3 +61,29 @@ def arrays(name: str, *values: ArrayLike, length: int | None = None) -> list[Arr
 def listed(values: Array) -> list[float | None]:
     """The values as JSON has them: None for what is missing."""
     return [float(value) if math.isfinite(value) else None for value in values]
+
+
+def accented(names: Sequence[str], accent: str | None) -> str | None:
+    """The name that stands out: the one that was given, else the first; `UsageError` for an unknown one."""
+    if accent is not None and accent not in names:
+        raise UsageError(f"There is no {accent!r} to stand out: give one of {', '.join(names)}.")
+    return accent if accent is not None else next(iter(names), None)
+
+
+def error_bars(
+    centre: Array,
+    low: Array,
+    high: Array,
+    color: str,
+) -> Figure:
+    """Plotly's error bars from a centre to the ends of its interval; no length where an end is missing."""
+    above, below = listed(high - centre), listed(centre - low)
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [0.0 if value is None else value for value in above],
+        "arrayminus": [0.0 if value is None else value for value in below],
+        "thickness": 1.8,
+        "width": 0,
+        "color": color,
+    }
