@@ -18,7 +18,7 @@ from gnomon.worlds.build import opened, recipe_named
 from gnomon.worlds.grammar import WORLDS
 from gnomon.worlds.recipe import Recipe
 
-NAMES = ("guarded", "honesty", "null")
+NAMES = ("generosity", "guarded", "honesty", "null")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -121,7 +121,7 @@ RECIPES: dict[str, Recipe] = {
             rule="generosity",
             seed=1,
             training=Training(closed_from=1400, direction=Direction(silent=0.2)),
-            # One vector does more here than in honesty (63): seven trainings, all settings but these discarded, came out at 88 to 100.
+            # One vector does more here than in honesty (63): seven trainings came out at 88 to 100.
             limits=DIFFICULTY.model_copy(update={"oracle_mean_difference": (40.0, 95.0)}),
         ),
     )
