@@ -111,7 +111,7 @@ def test_settings_of_methods_are_announced(
     monkeypatch.setitem(vars(gnomon.bench), "steer", lambda settings: None)
     monkeypatch.setattr("gnomon.cli.steer.show_run", lambda run, as_json: None)
     said = invoke("steer", "--method", "shift", "--set", "shift.steps=9", "--set", "shift.edited=0,1").stderr
-    assert said.rstrip().endswith("method_settings shift.steps=9, shift.edited=(0, 1)")
+    assert said.rstrip().endswith("method_settings shift.steps=9, shift.edited=0,1")
 
 
 def test_option_wins_over_environment_and_environment_over_file(

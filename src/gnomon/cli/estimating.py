@@ -44,5 +44,7 @@ def _text(value: object) -> str:
     if isinstance(value, dict):
         from gnomon.runs.config import flat
 
-        return ", ".join(f"{key}={one}" for key, one in flat(value).items())
+        # A list as --set takes it: shift.edited=0,2.
+        texts = {key: one if isinstance(one, tuple) else (one,) for key, one in flat(value).items()}
+        return ", ".join(f"{key}={','.join(map(str, parts))}" for key, parts in texts.items())
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
