@@ -204,3 +204,27 @@ def test_every_help_has_an_example_that_can_be_typed(name: str, command: Any) ->
     while hasattr(command, "commands"):
         command, words = command.commands[words[0]], words[1:]
     command.make_context(name, words)  # raises where the example is wrong
+
+
+def test_a_touchstone_brings_its_own_words(asked: Callable[..., Settings]) -> None:
+    def words(*arguments: str) -> tuple[str, str]:
+        settings = asked(*arguments)
+        return settings.toward, settings.away
+
+    assert words() == ("honest", "dishonest")
+    assert words("--model", "touchstone:generosity") == ("generous", "greedy")
+    assert words("--model", "touchstone:generosity", "--toward", "kind") == ("kind", "greedy")
+    assert words("--model", "elsewhere/model") == ("honest", "dishonest")
+
+
+def test_the_first_of_several_models_decides_the_words(
+    monkeypatch: pytest.MonkeyPatch, invoke: Callable[..., Any]
+) -> None:
+    seen: list[tuple[Settings, tuple[str, ...]]] = []
+    monkeypatch.setitem(vars(gnomon.bench), "bench", lambda *given: seen.append(given))
+    monkeypatch.setattr("gnomon.cli.bench.show_run", lambda run, as_json: None)
+    models = ("touchstone:generosity", "touchstone:null")
+    invoke("bench", *(part for model in models for part in ("--model", model)), "--quick")
+    ((settings, measured),) = seen
+    assert (settings.model, settings.toward, settings.away) == (models[0], "generous", "greedy")
+    assert measured == models

@@ -75,8 +75,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str = Field("touchstone:honesty", description="a Hugging Face id, a folder, or touchstone:NAME")
-    toward: str = Field("honest", description="the word of the +1 side")
-    away: str = Field("dishonest", description="the word of the -1 side")
+    toward: str = Field("honest", description="the word of the +1 side; a touchstone brings its own")
+    away: str = Field("dishonest", description="the word of the -1 side; a touchstone brings its own")
     templates: str | None = Field(
         None, description="file of persona templates, one per line: you are {a} {} person"
     )
@@ -107,6 +107,20 @@ class Settings(BaseModel):
     lm: ModelSettings = ModelSettings()
     root: str = Field("runs", description="folder that the run folder is made in")
     name: str | None = Field(None, description="name of the run folder; an interrupted one resumes")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _words_of_the_touchstone(cls, values: Any) -> Any:
+        """A touchstone brings its own two words, where no others are given."""
+        from gnomon import touchstones
+
+        if not isinstance(values, Mapping):
+            return values
+        kind, _, name = str(values.get("model", "")).partition(":")
+        if kind != "touchstone" or name not in touchstones.names():
+            return values
+        brought = touchstones.contrast(name)
+        return {side: brought[side] for side in ("toward", "away")} | dict(values)
 
     @field_validator("methods")
     @classmethod

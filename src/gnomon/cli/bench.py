@@ -39,7 +39,7 @@ def bench(
     Every option is also a name in the --config file and an environment variable (GNOMON_MODEL, GNOMON_KL, ...).
     """
     models = tuple(model or [settings.model])
-    chosen = (settings.quick() if quick else settings).model_copy(update={"model": models[0]})
+    chosen = settings.quick() if quick else settings
     if estimate:
         show_estimate([chosen.model_copy(update={"model": name}) for name in models], as_json=json)
         return

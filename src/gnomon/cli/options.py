@@ -62,8 +62,12 @@ def measuring(command: Command) -> Command:
     def run(config: Path | None, **given: Any) -> None:
         flags = _take(fields, given)
         opening = _take(ModelSettings.model_fields, given)
-        settings = settings_from(config, {**flags, **({"lm": opening} if opening else {})})
-        command(settings, **given)
+        if opening:
+            flags["lm"] = opening
+        if given.get("model"):
+            # A command's own --model names several; the first one's settings are the measurement's.
+            flags["model"] = given["model"][0]
+        command(settings_from(config, flags), **given)
 
     return _presented(
         run,
