@@ -153,7 +153,7 @@ def test_blocks_by_default(blocks: int, reading: int, edited: str, matched: str)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"edited": (2, 1)}, {"edited": (0, 3), "targets": (2,)}, {"targets": (4,)}]
+    "wrong", [{"edited": (0, 3), "targets": (2,)}, {"targets": (4,)}, {"edited": (1, 7)}]
 )
 def test_blocks_that_cannot_be_are_refused(
     tiny_lm, tiny_contrast, tiny_states, wrong: dict[str, Any]
@@ -173,6 +173,7 @@ def test_blocks_that_cannot_be_are_refused(
         ({"continued": -1}, "continued is -1; give at least 0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0; give a positive number"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"edited": (2, 1)}, r"edited is \(2, 1\); give the first and the last edited block"),
         ({"sides": "left"}, "sides is 'left'; choose from 'both'"),
     ],
 )

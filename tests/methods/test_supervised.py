@@ -117,6 +117,7 @@ def test_without_questions_it_says_how_to_give_them(
         ({"steps": 0}, "steps is 0; give at least 1"),
         ({"rank": 0}, "rank is 0"),
         ({"rows": 0}, "rows is 0"),
+        ({"edited": (2, 1)}, r"edited is \(2, 1\); give the first and the last edited block"),
         ({"learning_rate": float("nan")}, "learning_rate is nan; give a positive number"),
         ({"control_weight": -1.0}, "control_weight is -1.0; give 0 or a positive number"),
     ],

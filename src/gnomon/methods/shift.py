@@ -79,6 +79,10 @@ class Shift:
             raise UsageError(f"learning_rate is {self.learning_rate}; give a positive number, like 0.01")
         if self.sides not in (None, *SIDES):
             raise UsageError(f"sides is {self.sides!r}; choose from {', '.join(map(repr, SIDES))}")
+        if self.edited is not None and not 0 <= self.edited[0] <= self.edited[1]:
+            raise UsageError(
+                f"edited is {self.edited}; give the first and the last edited block, like (0, 2)"
+            )
         if self.adapter not in KINDS:
             raise UsageError(f"adapter is {self.adapter!r}; choose from {', '.join(map(repr, KINDS))}")
 

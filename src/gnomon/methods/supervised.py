@@ -56,6 +56,10 @@ class Supervised:
         for name in ("rank", "rows", "steps"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; give at least 1")
+        if self.edited is not None and not 0 <= self.edited[0] <= self.edited[1]:
+            raise UsageError(
+                f"edited is {self.edited}; give the first and the last edited block, like (0, 2)"
+            )
         if not 0 < self.learning_rate < float("inf"):
             raise UsageError(f"learning_rate is {self.learning_rate}; give a positive number, like 0.003")
         if not 0 <= self.control_weight < float("inf"):
