@@ -1,9 +1,9 @@
-"""Whether `shift` holds where nothing was developed: situations without a common word, and a second pair of words.
+"""Whether `shift` holds in situations without a common word.
 
     python benchmarks/transfer.py [--seeds 10] [--methods mean-difference shift] [--folder runs/transfer]
 
 Prints Steering F1 at native strength (and matched, for the others' sake) on touchstone:honesty with suffixes and questions
-that share no person, thing or harm, and on touchstone:generosity. A killed run goes on where it was.
+that share no person, thing or harm. A killed run goes on where it was.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +34,14 @@ from gnomon.runs import Run
 from gnomon.stats import t_interval
 
 
-def world(name: str) -> tuple[str, Contrast, Questions]:
-    """The touchstone, contrast and questions of one of the two checks."""
-    if name == "disjoint":
-        from gnomon.worlds.disjoint import disjoint_split
-        from gnomon.worlds.honesty import HONESTY
+def disjoint() -> tuple[Contrast, Questions]:
+    """Suffixes and questions that share no person, thing or harm."""
+    from gnomon.worlds.disjoint import disjoint_split
+    from gnomon.worlds.honesty import HONESTY
 
-        brought = touchstones.contrast("honesty")
-        suffixes, kept = disjoint_split(HONESTY, brought["suffixes"], list(dilemmas("touchstone:honesty")))
-        return (
-            "honesty",
-            Contrast("honest", "dishonest", suffixes=tuple(suffixes)),
-            Questions(kept, name="disjoint"),
-        )
-    brought = touchstones.contrast(name)
-    return name, Contrast(brought["toward"], brought["away"]), dilemmas(f"touchstone:{name}")
+    brought = touchstones.contrast("honesty")
+    suffixes, kept = disjoint_split(HONESTY, brought["suffixes"], list(dilemmas("touchstone:honesty")))
+    return Contrast("honest", "dishonest", suffixes=tuple(suffixes)), Questions(kept, name="disjoint")
 
 
 @contextmanager
@@ -71,15 +64,15 @@ def only_words_of_the_suffixes(lm: LM, contrast: Contrast, questions: Questions)
         shift.texts_of = every
 
 
-def scores(name: str, method: str, seed: int, folder: str) -> dict[str, list[float]]:
-    config = {"check": name, "method": method, "seed": seed}
-    with Run.resume_or_create(config, Path(folder) / f"{name}-{method}-{seed}") as run:
+def scores(method: str, seed: int, folder: str) -> dict[str, list[float]]:
+    config = {"method": method, "seed": seed}
+    with Run.resume_or_create(config, Path(folder) / f"{method}-{seed}") as run:
 
         def work() -> dict[str, list[float]]:
-            model, contrast, questions = world(name)
-            lm = LM.load(f"touchstone:{model}")
+            contrast, questions = disjoint()
+            lm = LM.load("touchstone:honesty")
             states = read_pairs(lm, contrast.resolve(lm, seed=seed))
-            with only_words_of_the_suffixes(lm, contrast, questions) if name == "disjoint" else nullcontext():
+            with only_words_of_the_suffixes(lm, contrast, questions):
                 dial = named(method).fit(lm, contrast, seed=seed, states=states)
             matched = turned_down(scaled_to_match(dial, lm, states), lm, states)
             base = ask(lm, questions)
@@ -101,19 +94,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--methods", nargs="+", default=["mean-difference", "shift"])
-    parser.add_argument("--checks", nargs="+", default=["disjoint", "generosity"])
     parser.add_argument("--folder", default="runs/transfer")
     given = parser.parse_args()
-    for name in given.checks:
-        print(f"\n### {name}, {given.seeds} seeds\n")
-        print("| | strength | Steering F1 | ± seeds | +1 | −1 |\n|---|---|---|---|---|---|")
-        for method in given.methods:
-            rows = [scores(name, method, seed, given.folder) for seed in range(given.seeds)]
-            for strength in ("native", "matched"):
-                f1, toward, away = np.array([row[strength] for row in rows]).T
-                sides = f"{np.mean(toward):.0f} | {np.mean(away):.0f}"
-                spread = f1.std(ddof=1) if len(f1) > 1 else float("nan")
-                print(f"| {method} | {strength} | {t_interval(f1)} | {spread:.1f} | {sides} |")
+    print("| | strength | Steering F1 | ± seeds | +1 | −1 |\n|---|---|---|---|---|---|")
+    for method in given.methods:
+        rows = [scores(method, seed, given.folder) for seed in range(given.seeds)]
+        for strength in ("native", "matched"):
+            f1, toward, away = np.array([row[strength] for row in rows]).T
+            sides = f"{np.mean(toward):.0f} | {np.mean(away):.0f}"
+            spread = f1.std(ddof=1) if len(f1) > 1 else float("nan")
+            print(f"| {method} | {strength} | {t_interval(f1)} | {spread:.1f} | {sides} |")
 
 
 if __name__ == "__main__":
