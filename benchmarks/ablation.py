@@ -84,6 +84,21 @@ def equal_mirror() -> Iterator[None]:
 
 
 @contextmanager
+def last_weights() -> Iterator[None]:
+    """The weights of the last step, not those of the best validation."""
+    from functools import partial
+
+    from gnomon.methods import shift as method
+
+    whole = method.train
+    method.train = partial(whole, keep_best=False)
+    try:
+        yield
+    finally:
+        method.train = whole
+
+
+@contextmanager
 def coherent() -> Iterator[None]:
     """With AntiPaSTO's coherence barrier (weight 10, limit 0.9 sqrt(H)) at both signs, on every position of every text."""
     import torch
@@ -168,7 +183,7 @@ VARIANTS: dict[str, Fit] = {
     "mirror at the toward side's length": shift(equal_mirror),
     "with a coherence barrier": shift(coherent),
     "rotations for a free core": shift(adapter="rotation"),
-    "LoRA of rank 64 for a free core": shift(adapter="lora", rank=64),
+    "the last weights, not the best": shift(last_weights),
     "rank 32": shift(rank=32),
     "best of 3 restarts": shift(restarts=3),
     "mean difference on the same continued texts": continued_mean_difference,
