@@ -38,7 +38,7 @@ WORDS = (
 )
 
 
-def tiny_language_model(seed: int = 0, blocks: int = 4, width: int = 32):  # type: ignore[no-untyped-def]
+def tiny_language_model(seed: int = 0, blocks: int = 4, width: int = 32):
     """A random-init Llama with a word-level tokenizer: nothing is learnt, everything works."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -74,18 +74,18 @@ def tiny_language_model(seed: int = 0, blocks: int = 4, width: int = 32):  # typ
 
 
 @pytest.fixture(scope="session")
-def tiny_lm():  # type: ignore[no-untyped-def]
+def tiny_lm():
     return tiny_language_model()
 
 
 @pytest.fixture(scope="session")
-def other_tiny_lm():  # type: ignore[no-untyped-def]
+def other_tiny_lm():
     """The same architecture with other weights."""
     return tiny_language_model(seed=1)
 
 
 @pytest.fixture(scope="session")
-def wider_tiny_lm():  # type: ignore[no-untyped-def]
+def wider_tiny_lm():
     """Another architecture."""
     return tiny_language_model(width=48)
 
@@ -107,7 +107,7 @@ SUFFIXES = (
 
 
 @pytest.fixture(scope="session")
-def tiny_contrast():  # type: ignore[no-untyped-def]
+def tiny_contrast():
     from gnomon.contrast import Contrast
 
     return Contrast(

@@ -28,7 +28,7 @@ class Training:
     trains: bool = True
     name: str = "training"
 
-    def fit(self, lm, contrast, *, seed=0, states=None, folder=None, progress=None):  # type: ignore[no-untyped-def]
+    def fit(self, lm, contrast, *, seed=0, states=None, folder=None, progress=None):
         assert folder is None
         with progress("writing texts", 40) as advance:
             self.clock.now += 10
@@ -45,28 +45,28 @@ class Training:
 def test_a_training_is_stopped_once_its_steps_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     training = Training(clock, steps=500)
-    assert training_seconds(training, None, None, None) == 10 + 10 * 3 + 490 * 2  # type: ignore[arg-type]
+    assert training_seconds(training, None, None, None) == 10 + 10 * 3 + 490 * 2
     assert training.made == 20
 
 
 def test_restarts_train_again(monkeypatch: pytest.MonkeyPatch) -> None:
     training = Training(Clock(monkeypatch), steps=500, restarts=3)
-    assert training_seconds(training, None, None, None) == 3 * (10 + 10 * 3 + 490 * 2)  # type: ignore[arg-type]
+    assert training_seconds(training, None, None, None) == 3 * (10 + 10 * 3 + 490 * 2)
 
 
 def test_a_training_shorter_than_the_trial_is_timed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     training = Training(Clock(monkeypatch), steps=5)
-    assert training_seconds(training, None, None, None) == 10 + 5 * 3  # type: ignore[arg-type]
+    assert training_seconds(training, None, None, None) == 10 + 5 * 3
     assert training.made == 5
 
 
 def test_a_training_that_fails_is_not_taken_for_one_that_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(Training):
-        def fit(self, *given, **named):  # type: ignore[no-untyped-def]
+        def fit(self, *given, **named):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        training_seconds(Broken(Clock(monkeypatch), steps=5), None, None, None)  # type: ignore[arg-type]
+        training_seconds(Broken(Clock(monkeypatch), steps=5), None, None, None)
 
 
 def test_an_estimate_with_a_trained_method_says_what_the_training_takes(small_settings: Settings) -> None:

@@ -179,7 +179,7 @@ def test_a_prompt_or_a_random_direction_is_never_preferred() -> None:
     from gnomon.bench.measure import Measured
 
     def one(method: str, recovery: float | None) -> Measured:
-        return Measured(method, None, {}, (), recovery, 0.0)  # type: ignore[arg-type]
+        return Measured(method, None, {}, (), recovery, 0.0)
 
     assert preferred_of([one("prompting", None), one("random", 0.9), one("PCA", 0.1)]).method == "PCA"
     assert preferred_of([one("prompting", None), one("random", 0.9)]) is None

@@ -87,7 +87,7 @@ def test_on_a_chat_model_a_persona_opens_the_user_turn() -> None:
     class ChatModel:
         is_chat = True
 
-    found = turning.behind("You are kind.", Chat("Do you lie?", system="Be brief."), ChatModel())  # type: ignore[arg-type]
+    found = turning.behind("You are kind.", Chat("Do you lie?", system="Be brief."), ChatModel())
     assert found == Chat("You are kind.\n\nDo you lie?", system="Be brief.")
 
 

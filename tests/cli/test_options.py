@@ -40,7 +40,7 @@ SPELLINGS = {"methods": ["--methods", "--method"], "method_settings": ["--set"]}
 
 @pytest.mark.parametrize("command", ["steer", "bench"])
 def test_every_setting_is_an_option(command: str) -> None:
-    shown = {option.name: option for option in get_command(app).commands[command].params}  # type: ignore[attr-defined]
+    shown = {option.name: option for option in get_command(app).commands[command].params}
     for name, field in fields().items():
         assert shown[name].opts == SPELLINGS.get(name, [f"--{name.replace('_', '-')}"])
         if (command, name) != ("bench", "model"):

@@ -84,7 +84,7 @@ def test_commands_are_understood(words: list[str], tmp_path: Path, monkeypatch: 
     if not ("--help" in words or any(words[: len(cheap)] == cheap for cheap in CHEAP)):
         begun: list[object] = []
         monkeypatch.setattr(program, "callback", lambda **_: None)
-        for name, command in program.commands.items():  # type: ignore[attr-defined]
+        for name, command in program.commands.items():
             leaves = getattr(command, "commands", {name: command}).values()
             if name not in ("steer", "bench"):
                 for leaf in leaves:

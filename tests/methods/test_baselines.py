@@ -92,7 +92,7 @@ def test_a_start_without_a_change_has_a_dead_gradient_and_the_shaken_one_has_not
         tiny_lm,
         kind,
         shaken.modules,
-        lambda: shaken.bases,  # type: ignore[attr-defined]
+        lambda: shaken.bases,
         rank=method.rank,
         width=0.0,
         seed=0,
@@ -109,7 +109,7 @@ def test_a_start_without_a_change_has_a_dead_gradient_and_the_shaken_one_has_not
             objective._losses(objective._training[0], softness=0.25, coherence=None, monotonic=None)[
                 "projection"
             ].backward()
-        lengths.append(max(float(tensor.grad.norm()) for tensor in edited.parameters.values()))  # type: ignore[union-attr]
+        lengths.append(max(float(tensor.grad.norm()) for tensor in edited.parameters.values()))
     assert lengths[0] < 1e-6 * lengths[1]
 
 

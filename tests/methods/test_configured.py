@@ -32,7 +32,7 @@ class Example:
 def test_settings_take_the_place_of_fields_with_the_fields_types() -> None:
     method = configured("example", Example(), {"steps": 7, "rate": 1, "blocks": [2, 5]})
     assert method == Example(steps=7, rate=1.0, blocks=(2, 5))
-    assert isinstance(method.rate, float)  # type: ignore[attr-defined]
+    assert isinstance(method.rate, float)
     assert configured("example", Example(blocks=(0, 1)), {"blocks": None}) == Example()
     assert configured("example", Example(), {"targets": 3}) == Example(targets=(3,))
 
@@ -63,7 +63,7 @@ def test_a_method_without_settings_says_so() -> None:
         name = "plain"
 
     with pytest.raises(UsageError, match="plain has no settings; leave steps out"):
-        configured("plain", Plain(), {"steps": 1})  # type: ignore[arg-type]
+        configured("plain", Plain(), {"steps": 1})
     with pytest.raises(UsageError, match="prompting has no setting 'block'; it has none"):
         named("prompting", {"block": 1})
 
@@ -79,5 +79,5 @@ def test_every_named_method_can_be_given_its_own_settings() -> None:
     from dataclasses import fields
 
     for name, method in METHODS.items():
-        own = {field.name: getattr(method, field.name) for field in fields(method) if field.name != "name"}  # type: ignore[arg-type]
+        own = {field.name: getattr(method, field.name) for field in fields(method) if field.name != "name"}
         assert named(name, own) == method

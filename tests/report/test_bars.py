@@ -11,7 +11,7 @@ from gnomon.report.figures import ACCENT, GREY, two_sided
 nan = math.nan
 
 
-def bars(**changes):  # type: ignore[no-untyped-def]
+def bars(**changes):
     given = {
         "labels": ["−1", "0", "+1"],
         "values": [-2.5, 0.5, 9.0],

@@ -93,7 +93,7 @@ def test_every_interrupted_step_of_a_cell_leaves_it_unfinished_or_whole(
         owner = os if call == "fsync" else Path
         original, calls = getattr(owner, call), []
 
-        def dying(*arguments: object, original=original, calls=calls, moment=moment) -> object:  # type: ignore[no-untyped-def]
+        def dying(*arguments: object, original=original, calls=calls, moment=moment) -> object:
             calls.append(1)
             if len(calls) == moment:
                 raise Killed

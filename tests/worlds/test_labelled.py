@@ -23,7 +23,7 @@ def situation(prompt: object) -> str:
 
 @worlds
 def test_every_dilemma_is_about_a_training_combination_even_when_all_are_asked_for(name: str) -> None:
-    world = WORLDS[name]  # type: ignore[index]
+    world = WORLDS[name]
     training, held_out = ({one.text for one in side} for side in latents.split(world))
     assert not training & held_out
     asked = training_questions(world, len(training))
@@ -34,7 +34,7 @@ def test_every_dilemma_is_about_a_training_combination_even_when_all_are_asked_f
 
 @worlds
 def test_no_prompt_and_no_cluster_is_a_packaged_one(name: str) -> None:
-    asked = training_questions(WORLDS[name], 3000)  # type: ignore[index]
+    asked = training_questions(WORLDS[name], 3000)
     packaged = questions.load(f"touchstone:{name}")
     assert not set(asked.prompts) & set(packaged.prompts)
     assert not {one.cluster for one in asked} & {one.cluster for one in packaged}
@@ -43,7 +43,7 @@ def test_no_prompt_and_no_cluster_is_a_packaged_one(name: str) -> None:
 
 @worlds
 def test_every_dilemma_is_asked_in_both_polarities_and_the_label_follows_the_deed(name: str) -> None:
-    world = WORLDS[name]  # type: ignore[index]
+    world = WORLDS[name]
     asked = training_questions(world, 60)
     assert set(Counter((one.cluster, one.label) for one in asked.targets).values()) == {1}
     assert len({one.cluster for one in asked.targets}) == 60
@@ -54,7 +54,7 @@ def test_every_dilemma_is_asked_in_both_polarities_and_the_label_follows_the_dee
 
 @worlds
 def test_controls_are_sums_with_right_and_wrong_totals_and_preferences(name: str) -> None:
-    asked = training_questions(WORLDS[name], 1).controls  # type: ignore[index]
+    asked = training_questions(WORLDS[name], 1).controls
     assert len(asked) == len(set(asked.prompts)) >= 40
     assert {one.set for one in asked} == {"arithmetic", "preferences"}
     words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

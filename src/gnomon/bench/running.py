@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gnomon.bench import turning
@@ -90,8 +91,7 @@ def _measure_model(
     if questions is not None:
         tables = tables_of(settings, labels_of(questions), seeds)
         for index, seed in enumerate(settings.seeds):
-            rows = scored_rows(questions, tables, index)
-            run.once(f"{ROWS}/{place}/{seed}", lambda rows=rows: rows)  # type: ignore[misc]
+            run.once(f"{ROWS}/{place}/{seed}", partial(scored_rows, questions, tables, index))
     preferred = preferred_of(seeds[0].measured)
     shown = preferred or seeds[0].measured[0]
     key = settings.strengths[0]

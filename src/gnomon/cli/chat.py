@@ -6,6 +6,7 @@ Every line is a prompt of its own: a prompt has one user turn, and earlier lines
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import sys
 from collections.abc import Iterator
@@ -119,7 +120,8 @@ def lines(session: Session) -> Iterator[str]:
     typed = sys.stdin.isatty()
     if typed:
         with contextlib.suppress(ImportError):  # Windows has none
-            import readline  # noqa: F401  # input() keeps a history of lines once it is imported
+            # input() keeps a history of lines once it is imported.
+            importlib.import_module("readline")
     while True:
         try:
             yield input(f"[{signed(session.alpha)}] > " if typed else "")

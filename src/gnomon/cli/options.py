@@ -105,7 +105,7 @@ def _presented(run: Command, command: Command, made: Iterable[Parameter]) -> Com
     _, *own = inspect.signature(command, eval_str=True).parameters.values()
     options = [*(option.replace(kind=Parameter.KEYWORD_ONLY) for option in own), *made]
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    vars(run)["__signature__"] = inspect.Signature(options)
     run.__annotations__ = {option.name: option.annotation for option in options}
     return run
 

@@ -172,16 +172,15 @@ class Dial:
         """
         from gnomon.dials.strength import scaled_to_kl, scaled_to_match
 
-        if (kl is None) == (match is None):
-            raise UsageError("give exactly one of kl=0.25 (nats on neutral text) and match=contrast")
-        if kl is not None:
+        if kl is not None and match is None:
             return scaled_to_kl(self, lm, kl, seed=seed, progress=progress)
+        if kl is not None or match is None:
+            raise UsageError("give exactly one of kl=0.25 (nats on neutral text) and match=contrast")
         from gnomon.contrast import PairStates, read_pairs
 
-        states = match if isinstance(match, PairStates) else None
-        if states is None:
-            states = read_pairs(lm, match.resolve(lm, seed=seed), progress=progress)  # type: ignore[union-attr]
-        return scaled_to_match(self, lm, states)
+        if not isinstance(match, PairStates):
+            match = read_pairs(lm, match.resolve(lm, seed=seed), progress=progress)
+        return scaled_to_match(self, lm, match)
 
     def __mul__(self, factor: float) -> Dial:
         return replace(self, edits=tuple(edit.scaled(float(factor)) for edit in self.edits), scale=None)

@@ -12,7 +12,8 @@ from gnomon.errors import UsageError
 
 def text_config(model: nn.Module) -> Any:
     """The configuration of the text decoder, also where it sits inside a vision wrapper."""
-    return model.config.get_text_config(decoder=True)  # type: ignore[union-attr, operator]
+    config: Any = model.config
+    return config.get_text_config(decoder=True)
 
 
 def path_of(model: nn.Module, module: nn.Module) -> str:
@@ -58,7 +59,8 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[nn.Module, .
 
 def find_decoder(model: nn.Module) -> nn.Module:
     """The text decoder below the language-model head (of the text part, in a vision wrapper)."""
-    decoder: nn.Module = model.get_decoder()  # type: ignore[operator]
+    get_decoder: Any = model.get_decoder
+    decoder: nn.Module = get_decoder()
     return decoder
 
 

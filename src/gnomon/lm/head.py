@@ -106,12 +106,14 @@ class DenseHead(Head):
 
     @property
     def _weight(self) -> Tensor:
-        weight: Tensor = self.embeddings.weight  # type: ignore[assignment]
+        embeddings: Any = self.embeddings
+        weight: Tensor = embeddings.weight
         return weight
 
     @property
     def _bias(self) -> Tensor | None:
-        bias: Tensor | None = self.embeddings.bias  # type: ignore[assignment]
+        embeddings: Any = self.embeddings
+        bias: Tensor | None = embeddings.bias
         return bias
 
     def logits(self, normed: Float[Tensor, "*any d_head"]) -> Float[Tensor, "*any vocabulary"]:

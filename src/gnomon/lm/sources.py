@@ -71,7 +71,7 @@ def _is_cached(name: str, revision: str | None) -> bool:
 def _ask_hub(name: str, revision: str | None, token: str | None) -> None:
     """Ask once and briefly whether the Hub will give this model, before any download that retries for long."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of the client it was built on
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is there, but not declared
         GatedRepoError,
         HTTPError,
         OfflineModeIsEnabled,

@@ -134,7 +134,8 @@ class Checkpoint:
         try:
             with storage.disk(path), safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                names = file.keys()
+                tensors = {name: file.get_tensor(name) for name in names}
             written = json.loads(metadata["training"])
             if written["sha256"] != _digest(tensors, written["where"]):
                 raise ValueError("its content is not what was written")

@@ -140,7 +140,7 @@ def train(
             for part in range(schedule.accumulation):
                 terms = objective.terms(order.batch(step * schedule.accumulation + part), step)
                 loss = torch.stack(list(terms.values())).sum() / schedule.accumulation
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
                 total = loss.detach() if total is None else total + loss.detach()
                 for name, term in terms.items():
                     seen = term.detach() / schedule.accumulation

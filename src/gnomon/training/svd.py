@@ -6,6 +6,7 @@ the few columns it takes in float32. Knows weights; knows nothing of blocks or o
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def dense_weight(linear: nn.Module) -> Float[Tensor, "d_out d_in"]:
 
 def _dequantised(linear: nn.Module) -> Tensor:
     try:
-        import bitsandbytes  # noqa: F401
+        importlib.import_module("bitsandbytes")
     except ImportError as error:
         raise UsageError(
             "Reading quantised weights needs the package bitsandbytes: install it with pip install 'gnomon[quantized]'."

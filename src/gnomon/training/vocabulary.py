@@ -92,7 +92,8 @@ def next_token_terms(
     """
     arguments = (head, tokens, reference, compared, budget_bytes)
     if torch.is_grad_enabled() and hidden.requires_grad:
-        return NextTokenTerms(*_Terms.apply(hidden, *arguments))  # type: ignore[no-untyped-call]
+        apply: Callable[..., tuple[Tensor, Tensor]] = _Terms.apply
+        return NextTokenTerms(*apply(hidden, *arguments))
     log_prob, variation, _, _ = _terms(hidden, *arguments, slopes=False)
     return NextTokenTerms(log_prob, variation)
 

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 
 if TYPE_CHECKING:
     import torch
+    from torch.utils.hooks import RemovableHandle
     from transformers import LlamaForCausalLM
 
 TIE = 1e-6
@@ -121,11 +122,12 @@ class Reader:
         states = np.zeros(shape, dtype=np.float32)
         taken: dict[int, torch.Tensor] = {}
 
-        def keep(block: int) -> object:
+        def keep(block: int) -> RemovableHandle:
             def hook(module: object, inputs: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
                 taken[block] = (output[0] if isinstance(output, tuple) else output)[:, -1]
 
-            return self.model.model.layers[block].register_forward_hook(hook)
+            handle: RemovableHandle = self.model.model.layers[block].register_forward_hook(hook)
+            return handle
 
         handles = [keep(block) for block in range(shape[1])]
         try:
@@ -135,7 +137,7 @@ class Reader:
                     states[rows] = torch.stack([taken[block] for block in range(shape[1])], dim=1).numpy()
         finally:
             for handle in handles:
-                handle.remove()  # type: ignore[attr-defined]
+                handle.remove()
         return states
 
 

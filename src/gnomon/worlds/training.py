@@ -170,7 +170,7 @@ def train(
     while step < training.steps:
         loss = loss_of(model, next(source), training.direction)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
